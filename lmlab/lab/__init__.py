@@ -1,0 +1,1 @@
+"""The use cases, headless: what the command line and the screen both call."""

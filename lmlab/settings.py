@@ -1,0 +1,125 @@
+"""Where lmlab keeps its files, and what the config file says. Knows nothing of what is kept in them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmlab.errors import UsageError
+from lmlab.sampling import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """lmlab's files. ``LMLAB_HOME`` puts all of them under one folder; else they are where the platform keeps such."""
+
+    config: Path
+    data: Path
+    logs: Path
+
+    @property
+    def database(self) -> Path:
+        return self.data / "sessions.db"
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def last_model(self) -> Path:
+        """A text file: the reference of the model used last."""
+        return self.data / "last-model"
+
+    @property
+    def history(self) -> Path:
+        """A text file: what was typed, one JSON string a line."""
+        return self.data / "history"
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str] = os.environ) -> Paths:
+        if home := environ.get("LMLAB_HOME"):
+            root = Path(home).expanduser().absolute()
+            return cls(config=root / "config.toml", data=root, logs=root / "logs")
+        import platformdirs
+
+        return cls(
+            config=platformdirs.user_config_path("lmlab", appauthor=False) / "config.toml",
+            data=platformdirs.user_data_path("lmlab", appauthor=False),
+            logs=platformdirs.user_log_path("lmlab", appauthor=False),
+        )
+
+
+def private_folder(path: Path) -> Path:
+    """Make ``path`` and return it; what is made is readable by this user only. Raises UsageError when it cannot be."""
+    try:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the folder {path}: {error.strerror}; set LMLAB_HOME to a folder you may write to"
+        ) from None
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file at ``path`` in one step; it is readable by this user only."""
+    private_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The config file, checked. Absent keys are None or empty."""
+
+    model: str | None = None
+    system: str | None = None
+    theme: str | None = None
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_config(path: Path) -> Config:
+    """Read the TOML at ``path``; none is an empty config. Raises UsageError that names the file and the key.
+
+    Keys: ``model``, ``system``, ``theme``; tables ``[sampling]`` (names of SamplingParams) and ``[aliases]``.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read the config file {path}: {error}") from None
+
+    def text(key: str) -> str | None:
+        value = values.pop(key, None)
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"{path}: {key} must be a text in quotes")
+        return value
+
+    def table(key: str) -> dict[str, Any]:
+        value = values.pop(key, {})
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: write {key} as a table, [{key}]")
+        return value
+
+    aliases = table("aliases")
+    for name, ref in aliases.items():
+        if not isinstance(ref, str):
+            raise UsageError(f"{path}: alias {name} must be a text in quotes")
+    try:
+        sampling = SamplingParams.from_dict(table("sampling"))
+    except UsageError as error:
+        raise UsageError(f"{path}: [sampling] {error}") from None
+    config = Config(model=text("model"), system=text("system"), theme=text("theme"), sampling=sampling, aliases=aliases)
+    if values:
+        raise UsageError(f"{path}: unknown key {next(iter(values))!r}; there are model, system, theme, [sampling], [aliases]")
+    return config
