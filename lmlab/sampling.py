@@ -5,7 +5,9 @@ Knows nothing of models or samplers; the engine turns these values into a llama.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -40,7 +42,7 @@ class SamplingParams:
             if value is not None:
                 object.__setattr__(self, parameter.name, parameter.check(value))
         if self.stop is not None:
-            stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+            stop = tuple(self.stop)
             if not all(isinstance(text, str) and text for text in stop):
                 raise SamplingError("stop: give a text that is not empty")
             object.__setattr__(self, "stop", stop)
@@ -48,7 +50,10 @@ class SamplingParams:
     def merge(self, below: SamplingParams) -> SamplingParams:
         """Return these parameters with every unset one taken from ``below``."""
         return SamplingParams(
-            **{f.name: mine if (mine := getattr(self, f.name)) is not None else getattr(below, f.name) for f in fields(self)}
+            **{
+                f.name: mine if (mine := getattr(self, f.name)) is not None else getattr(below, f.name)
+                for f in fields(self)
+            }
         )
 
     def with_value(self, name: str, value: Any) -> SamplingParams:
@@ -65,7 +70,11 @@ class SamplingParams:
     def to_dict(self) -> dict[str, Any]:
         """Return the set parameters as plain JSON values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value is not None}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value is not None
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SamplingParams:
@@ -129,15 +138,71 @@ _ANY = 2**31 - 1
 
 # Ranges: temperature and penalties beyond these only overflow the softmax; top-p and min-p are probabilities.
 PARAMETERS: tuple[Parameter, ...] = (
-    Parameter("temperature", "temperature", "float", 0, 100, 0.05, 1, "Divides the logits before the draw. 0 is greedy; higher is more varied."),
+    Parameter(
+        "temperature",
+        "temperature",
+        "float",
+        0,
+        100,
+        0.05,
+        1,
+        "Divides the logits before the draw. 0 is greedy; higher is more varied.",
+    ),
     Parameter("top_k", "top-k", "int", 0, _ANY, 5, 0, "Keep only the k likeliest tokens. 0 is off."),
-    Parameter("top_p", "top-p", "float", 0, 1, 0.05, 1, "Keep the likeliest tokens that together reach this probability. 1 is off."),
-    Parameter("min_p", "min-p", "float", 0, 1, 0.01, 0, "Drop tokens less likely than this share of the likeliest. 0 is off."),
-    Parameter("repeat_penalty", "repeat penalty", "float", 0.01, 100, 0.05, 1, "Divide the logits of recent tokens by this. 1 is off."),
+    Parameter(
+        "top_p",
+        "top-p",
+        "float",
+        0,
+        1,
+        0.05,
+        1,
+        "Keep the likeliest tokens that together reach this probability. 1 is off.",
+    ),
+    Parameter(
+        "min_p", "min-p", "float", 0, 1, 0.01, 0, "Drop tokens less likely than this share of the likeliest. 0 is off."
+    ),
+    Parameter(
+        "repeat_penalty",
+        "repeat penalty",
+        "float",
+        0.01,
+        100,
+        0.05,
+        1,
+        "Divide the logits of recent tokens by this. 1 is off.",
+    ),
     Parameter("repeat_last_n", "repeat window", "int", 0, _ANY, 16, 0, "How many recent tokens the penalties look at."),
-    Parameter("presence_penalty", "presence penalty", "float", -100, 100, 0.1, 0, "Subtract this from the logit of every recent token. 0 is off."),
-    Parameter("frequency_penalty", "frequency penalty", "float", -100, 100, 0.1, 0, "Subtract this from a recent token's logit once per occurrence. 0 is off."),
-    Parameter("seed", "seed", "int", -1, 2**32 - 1, 1, -1, "Start of the random numbers: the same seed draws the same tokens. -1 is a new one each time."),
+    Parameter(
+        "presence_penalty",
+        "presence penalty",
+        "float",
+        -100,
+        100,
+        0.1,
+        0,
+        "Subtract this from the logit of every recent token. 0 is off.",
+    ),
+    Parameter(
+        "frequency_penalty",
+        "frequency penalty",
+        "float",
+        -100,
+        100,
+        0.1,
+        0,
+        "Subtract this from a recent token's logit once per occurrence. 0 is off.",
+    ),
+    Parameter(
+        "seed",
+        "seed",
+        "int",
+        -1,
+        2**32 - 2,
+        1,
+        -1,
+        "Start of the random numbers: the same seed draws the same tokens. -1 is a new one each time.",
+    ),
     Parameter("max_tokens", "max tokens", "int", 1, _ANY, 16, None, "End the reply after this many tokens."),
 )
 BY_NAME: dict[str, Parameter] = {parameter.name: parameter for parameter in PARAMETERS}
@@ -154,6 +219,29 @@ DEFAULTS = SamplingParams(
     frequency_penalty=0.0,
     stop=(),
 )
+
+_GGUF_KEYS = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repeat_penalty": "general.sampling.penalty_repeat",
+    "repeat_last_n": "general.sampling.penalty_last_n",
+}
+
+
+def recommended(metadata: Callable[[str], object]) -> SamplingParams:
+    """Return the sampling that a GGUF recommends; ``metadata`` gives the value of a key, or None.
+
+    Keys are llama.cpp's ``general.sampling.*``. A value out of range recommends nothing.
+    """
+    values: dict[str, Any] = {}
+    for name, key in _GGUF_KEYS.items():
+        value = metadata(key)
+        if value is not None:
+            with contextlib.suppress(SamplingError):
+                values[name] = BY_NAME[name].parse(str(value))
+    return SamplingParams(**values)
 
 
 def ineffective(params: SamplingParams) -> dict[str, str]:

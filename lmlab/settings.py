@@ -121,5 +121,7 @@ def load_config(path: Path) -> Config:
         raise UsageError(f"{path}: [sampling] {error}") from None
     config = Config(model=text("model"), system=text("system"), theme=text("theme"), sampling=sampling, aliases=aliases)
     if values:
-        raise UsageError(f"{path}: unknown key {next(iter(values))!r}; there are model, system, theme, [sampling], [aliases]")
+        raise UsageError(
+            f"{path}: unknown key {next(iter(values))!r}; there are model, system, theme, [sampling], [aliases]"
+        )
     return config

@@ -1,0 +1,12 @@
+"""The only importer of llama_cpp: the library, a model, a context, a batch, a sampler chain.
+
+Thin, checked wrappers over llama-cpp-python's low-level API. Whatever ends the process when llama.cpp is given it
+(an id out of range, a null sampler, a batch too large) is refused here first. Knows nothing of requests or text streams.
+"""
+
+from lmlab.llama.context import Context, DecodeStatus
+from lmlab.llama.library import Library
+from lmlab.llama.model import Model, Vocabulary
+from lmlab.llama.sampler import Sampler
+
+__all__ = ["Context", "DecodeStatus", "Library", "Model", "Sampler", "Vocabulary"]

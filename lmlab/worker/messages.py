@@ -12,6 +12,9 @@ from typing import Any, Literal, TypeAlias
 from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
 
+ABORT_MARK = "lmlab-abort:"
+"""Begins the line in the worker's log that says why llama.cpp ended the process."""
+
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length", "context", "cancelled", "error"]
 

@@ -1,0 +1,139 @@
+"""A worker process: started, connected to, ended, and its end explained from its exit code and its log."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+
+from lmlab.errors import EngineStopped
+from lmlab.settings import private_folder
+from lmlab.terminal_text import one_line
+from lmlab.worker.messages import ABORT_MARK
+
+KEPT_LOGS = 10
+LONGEST_SOCKET_PATH = 100
+"""Bytes; Unix socket addresses hold about 104 on macOS and 108 on Linux."""
+
+
+class WorkerProcess:
+    """One ``python -m lmlab.worker``. ``connection`` is there after ``connect``."""
+
+    def __init__(self, log_folder: Path) -> None:
+        private_folder(log_folder)
+        _prune(log_folder)
+        self.log = log_folder / f"worker-{secrets.token_hex(4)}.log"
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # A group of its own: Ctrl-C in the terminal is for the parent to act on.
+        group = {"creationflags": 0x200} if sys.platform == "win32" else {"start_new_session": True}
+        with os.fdopen(descriptor, "wb") as log:
+            # -P: a folder called lmlab where the person happens to be is not this program.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lmlab.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                **group,
+            )
+
+    def connect(self) -> Connection:
+        """Wait for the process to listen and return the connection. Raises EngineStopped when it ends instead."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        key = secrets.token_bytes(32)
+        # Only this user can enter the folder, and it is gone once the connection stands.
+        with tempfile.TemporaryDirectory(prefix="lmlab-") as folder:
+            family, address = _address(folder)
+            try:
+                self._process.stdin.write(json.dumps([family, address, key.hex()]) + "\n")
+                self._process.stdin.flush()
+                line = self._process.stdout.readline()
+                if not line:
+                    raise self.explain()
+                listening = json.loads(line)
+                # JSON has no tuples; an internet address is one.
+                target = (listening[0], listening[1]) if isinstance(listening, list) else listening
+                return Client(target, family=family, authkey=key)
+            except OSError:
+                raise self.explain() from None
+            finally:
+                self._process.stdout.close()
+
+    def explain(self) -> EngineStopped:
+        """Wait for the process to end and return why it did."""
+        code = self._process.wait()
+        return EngineStopped(
+            f"the engine stopped: {self._reason(code)} (log: {self.log}); the next message restarts it"
+        )
+
+    def _reason(self, code: int) -> str:
+        lines = [line for line in _tail(self.log).splitlines() if line.strip()]
+        aborted = [line for line in lines if line.startswith(ABORT_MARK)]
+        if aborted:
+            return f"llama.cpp gave up: {one_line(aborted[-1].removeprefix(ABORT_MARK))}"
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            if name == "SIGKILL":
+                return "it was killed (SIGKILL), by hand or by the system for want of memory"
+            return f"it crashed ({name})"
+        if code and lines:
+            return f"it ended with code {code}: {one_line(lines[-1])}"
+        return f"it ended with code {code}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def end(self, patience_s: float = 2.0) -> None:
+        """End the process: kindly by closing its input, then by force."""
+        if self._process.stdin:
+            # Unsent input is of no use to a process that is being ended.
+            try:
+                self._process.stdin.close()
+            except OSError:
+                pass
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _address(folder: str) -> tuple[str, str | list[str | int]]:
+    if sys.platform == "win32":
+        return "AF_PIPE", rf"\\.\pipe\lmlab-{secrets.token_hex(16)}"
+    path = os.path.join(folder, "worker")
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        return "AF_INET", ["127.0.0.1", 0]
+    return "AF_UNIX", path
+
+
+def _tail(path: Path, size: int = 16_384) -> str:
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - size))
+        return file.read().decode("utf-8", "replace")
+
+
+def _prune(folder: Path) -> None:
+    """Remove all but the latest logs; another lmlab may be doing the same."""
+    logs = []
+    for path in folder.glob("worker-*.log"):
+        try:
+            logs.append((path.stat().st_mtime, path))
+        except FileNotFoundError:
+            continue
+    for _, path in sorted(logs)[: -KEPT_LOGS + 1]:
+        try:
+            path.unlink()
+        except OSError:
+            # Windows does not remove a file that a worker still writes to.
+            continue

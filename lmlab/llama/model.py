@@ -1,0 +1,146 @@
+"""A GGUF loaded by llama.cpp, and its vocabulary."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import llama_cpp
+
+from lmlab.errors import ModelLoadError
+
+
+class Vocabulary:
+    """Text to token ids and back. Safe to use from any thread while the model lives."""
+
+    def __init__(self, model_pointer: object) -> None:
+        self.pointer = llama_cpp.llama_model_get_vocab(model_pointer)
+        self.size = int(llama_cpp.llama_vocab_n_tokens(self.pointer))
+        self.bos = int(llama_cpp.llama_vocab_bos(self.pointer))
+        self.eos = int(llama_cpp.llama_vocab_eos(self.pointer))
+        self.add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.pointer))
+        self._buffer = ctypes.create_string_buffer(256)
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the ids of ``text``, no BOS added. ``special``: the text of a special token becomes that token."""
+        data = text.encode("utf-8")
+        room = len(data) + 8
+        for _ in range(2):
+            ids = (ctypes.c_int32 * room)()
+            count = int(llama_cpp.llama_tokenize(self.pointer, data, len(data), ids, room, False, special))
+            if count >= 0:
+                return list(ids[:count])
+            room = -count
+        raise ValueError(f"llama.cpp could not tokenize a text of {len(data)} bytes")
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Return the bytes of one token, possibly part of a character. A control token is empty unless ``special``."""
+        if not 0 <= token < self.size:
+            raise ValueError(f"token {token} is not in a vocabulary of {self.size}")
+        length = int(llama_cpp.llama_token_to_piece(self.pointer, token, self._buffer, len(self._buffer), 0, special))
+        if length < 0:
+            long = ctypes.create_string_buffer(-length)
+            length = int(llama_cpp.llama_token_to_piece(self.pointer, token, long, len(long), 0, special))
+            return long.raw[:length]
+        return self._buffer.raw[:length]
+
+    def text(self, token: int) -> str:
+        """Return the token as it stands in the vocabulary, or nothing for none (-1)."""
+        if not 0 <= token < self.size:
+            return ""
+        return bytes(llama_cpp.llama_vocab_get_text(self.pointer, token)).decode("utf-8", "replace")
+
+    def is_end(self, token: int) -> bool:
+        """Whether ``token`` ends a generation."""
+        return bool(llama_cpp.llama_vocab_is_eog(self.pointer, token))
+
+    def is_control(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_is_control(self.pointer, token))
+
+
+class Model:
+    """The weights. ``gpu_layers``: None is all that llama.cpp will put on a GPU. Raises ModelLoadError.
+
+    ``progress`` gets the fraction read, 0 to 1, on the calling thread.
+    """
+
+    def __init__(self, path: str, *, gpu_layers: int | None, progress: Callable[[float], None]) -> None:
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
+
+        def proceed(fraction: float, _data: object) -> bool:
+            progress(fraction)
+            return True
+
+        self._progress = llama_cpp.llama_progress_callback(proceed)
+        parameters.progress_callback = self._progress
+        self.pointer = llama_cpp.llama_model_load_from_file(path.encode("utf-8"), parameters)
+        if not self.pointer:
+            raise ModelLoadError(f"llama.cpp could not load {path}")
+        self.vocabulary = Vocabulary(self.pointer)
+
+    @property
+    def description(self) -> str:
+        buffer = ctypes.create_string_buffer(128)
+        llama_cpp.llama_model_desc(self.pointer, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def parameters(self) -> int:
+        return int(llama_cpp.llama_model_n_params(self.pointer))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return int(llama_cpp.llama_model_size(self.pointer))
+
+    @property
+    def layers(self) -> int:
+        return int(llama_cpp.llama_model_n_layer(self.pointer))
+
+    @property
+    def context_trained(self) -> int:
+        return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
+
+    @property
+    def sliding_window(self) -> int:
+        """Positions that sliding-window layers attend to; 0 when the model has none."""
+        return int(llama_cpp.llama_model_n_swa(self.pointer))
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether some of its memory is a state that cannot be cut back to an earlier position."""
+        return bool(llama_cpp.llama_model_is_recurrent(self.pointer) or llama_cpp.llama_model_is_hybrid(self.pointer))
+
+    @property
+    def generates(self) -> bool:
+        """Whether it is a decoder that can continue a text; encoders and diffusion models are not."""
+        return (
+            bool(llama_cpp.llama_model_has_decoder(self.pointer))
+            and not llama_cpp.llama_model_has_encoder(self.pointer)
+            and not llama_cpp.llama_model_is_diffusion(self.pointer)
+        )
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja2 source in the file, or None for a base model. It can be a mere name, such as ``mistral-v7-tekken``."""
+        source = llama_cpp.llama_model_chat_template(self.pointer, None)
+        return bytes(source).decode("utf-8", "replace") if source else None
+
+    def metadata(self, key: str) -> str | None:
+        """Return the value of a metadata key of the file as text, or None."""
+        room = 256
+        for _ in range(2):
+            buffer = ctypes.create_string_buffer(room)
+            length = int(llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), buffer, room))
+            if length < 0:
+                return None
+            if length < room:
+                return buffer.value.decode("utf-8", "replace")
+            room = length + 1
+        return None
+
+    def close(self) -> None:
+        if self.pointer:
+            llama_cpp.llama_model_free(self.pointer)
+            self.pointer = None

@@ -1,0 +1,77 @@
+"""``python -m lmlab.worker``: let the parent connect, load a model, serve it.
+
+Standard input: one JSON line with the family, address and key to listen on; then nothing, and its end means that the
+parent is gone. Standard output: one JSON line with the address once it listens. Standard error is the log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Listener
+from types import TracebackType
+
+from lmlab.llama import Library
+from lmlab.worker.loading import Loaded, LoadLog, load
+from lmlab.worker.messages import ABORT_MARK, LoadSpec
+from lmlab.worker.serving import Worker
+
+
+def _load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
+    log = LoadLog()
+    latest = -1.0
+
+    def logged(level: str, line: str) -> None:
+        log.take(level, line)
+        if level != "debug":
+            print(f"{level}: {line}", file=sys.stderr, flush=True)
+
+    def aborted(message: str) -> None:
+        print(f"{ABORT_MARK} {message}", file=sys.stderr, flush=True)
+
+    def read(fraction: float) -> None:
+        nonlocal latest
+        if fraction - latest >= 0.01 or fraction >= 1:
+            latest = fraction
+            progress(fraction)
+
+    return load(spec, Library(logged, aborted), log, read)
+
+
+def _end(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """A thread died of an error nobody foresaw: end the process, so that the parent hears of it at once."""
+    sys.__excepthook__(kind, error or kind(), trace)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def main() -> None:
+    faulthandler.enable()
+    threading.excepthook = lambda hook: _end(hook.exc_type, hook.exc_value, hook.exc_traceback)
+    family, address, key = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
+    listener = Listener(
+        tuple(address) if family == "AF_INET" else address, family=family, authkey=bytes.fromhex(key)
+    )
+    print(json.dumps(listener.address), flush=True)
+    # From here on whatever is printed belongs in the log.
+    os.dup2(2, 1)
+    connection = listener.accept()
+    # The parent removes the socket's folder once connected, perhaps before this does.
+    with contextlib.suppress(FileNotFoundError):
+        listener.close()
+    Worker(connection, _load).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The worker's loop. Three threads: one reads commands, one encodes prompts, the main one loads and then steps the engine.
+
+When the connection ends, so does the process: a parent that is gone, however it went, leaves no worker behind.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from lmlab.engine import EngineRequest
+from lmlab.errors import LmlabError, ModelLoadError
+from lmlab.sampling import DEFAULTS, SamplingParams
+from lmlab.worker.loading import Loaded
+from lmlab.worker.messages import (
+    Cancel,
+    Event,
+    Events,
+    Failed,
+    Finished,
+    Generate,
+    Load,
+    LoadFailed,
+    Loading,
+    LoadSpec,
+    Ready,
+    Report,
+    Request,
+    Shutdown,
+    Timings,
+    Update,
+    Usage,
+)
+from lmlab.worker.streams import Replies
+
+Loader = Callable[[LoadSpec, Callable[[float], None]], Loaded]
+
+
+class Worker:
+    """Serves one parent over ``connection`` with the model that its first command names."""
+
+    def __init__(self, connection: Connection, load: Loader) -> None:
+        self._connection = connection
+        self._load = load
+        self._sending = threading.Lock()
+        self._wake = threading.Event()
+        self._prompts: queue.SimpleQueue[tuple[Request, float]] = queue.SimpleQueue()
+        # Requests that the engine does not know yet, and what was said of them meanwhile.
+        self._encoding: set[str] = set()
+        self._cancelled: set[str] = set()
+        self._updated: dict[str, SamplingParams] = {}
+        self._loaded: Loaded | None = None
+        self._replies: Replies | None = None
+
+    def run(self) -> None:
+        """Load, then serve until the connection ends."""
+        command = self._connection.recv()
+        if not isinstance(command, Load):
+            raise TypeError(f"the first command must be Load, not {command!r}")
+        threading.Thread(target=self._read, daemon=True, name="reader").start()
+        try:
+            loaded = self._load(command.spec, self._report_loading)
+        except ModelLoadError as error:
+            self._send(LoadFailed(error))
+            return
+        replies = Replies(loaded.engine, loaded.model.vocabulary.piece)
+        self._loaded, self._replies = loaded, replies
+        threading.Thread(target=self._encode, args=(loaded, replies), daemon=True, name="encoder").start()
+        self._send(Ready(loaded.info))
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while loaded.engine.busy:
+                self._say(replies.translate(loaded.engine.step()))
+
+    def _read(self) -> None:
+        try:
+            while True:
+                command = self._connection.recv()
+                match command:
+                    case Generate(request):
+                        self._encoding.add(request.id)
+                        self._prompts.put((request, time.perf_counter()))
+                    case Cancel(request_id):
+                        self._cancel(request_id)
+                    case Update(request_id, sampling):
+                        self._update(request_id, sampling)
+                    case Shutdown():
+                        os._exit(0)
+                    case _:
+                        raise TypeError(f"unknown command {command!r}")
+        except (EOFError, OSError):
+            # Not sys.exit: the main thread may be inside llama.cpp for seconds, and nothing here needs saving.
+            os._exit(0)
+
+    def _cancel(self, request_id: str) -> None:
+        if request_id in self._encoding:
+            self._cancelled.add(request_id)
+        if self._loaded is not None:
+            self._loaded.engine.cancel(request_id)
+
+    def _update(self, request_id: str, asked: SamplingParams) -> None:
+        if request_id in self._encoding:
+            self._updated[request_id] = asked
+        if self._loaded is not None and self._replies is not None:
+            in_force = self._replies.sampling(request_id)
+            if in_force is not None:
+                self._loaded.engine.update(request_id, self._resolve(self._loaded, asked, in_force.seed))
+
+    def _encode(self, loaded: Loaded, replies: Replies) -> None:
+        while True:
+            request, received = self._prompts.get()
+            if request.id in self._cancelled:
+                self._encoding.discard(request.id)
+                self._say([_never_ran(request.id, received)])
+                continue
+            try:
+                tokens = tuple(loaded.encoder.encode(request.prompt))
+            except LmlabError as error:
+                self._encoding.discard(request.id)
+                self._say([Failed(request.id, error)])
+                continue
+            sampling = self._resolve(loaded, request.sampling, None)
+            replies.add(request.id, len(tokens), sampling)
+            loaded.engine.submit(EngineRequest(request.id, tokens, sampling, request.logprobs, received))
+            # Only now does the engine know the request; what came for it before is repeated.
+            self._encoding.discard(request.id)
+            if request.id in self._cancelled:
+                loaded.engine.cancel(request.id)
+            if (asked := self._updated.pop(request.id, None)) is not None:
+                loaded.engine.update(request.id, self._resolve(loaded, asked, sampling.seed))
+            self._wake.set()
+
+    @staticmethod
+    def _resolve(loaded: Loaded, asked: SamplingParams, seed: int | None) -> SamplingParams:
+        """Return ``asked`` made complete; with no seed asked for, ``seed``, or else a random one."""
+        complete = asked.merge(loaded.info.recommended).merge(DEFAULTS)
+        if complete.seed is None or complete.seed == -1:
+            return complete.with_value("seed", secrets.randbits(31) if seed is None else seed)
+        return complete
+
+    def _report_loading(self, fraction: float) -> None:
+        self._send(Loading(fraction))
+
+    def _say(self, events: list[Event]) -> None:
+        if events:
+            self._send(Events(tuple(events)))
+
+    def _send(self, report: Report) -> None:
+        with self._sending:
+            try:
+                self._connection.send(report)
+            except OSError:
+                # The parent is gone.
+                os._exit(0)
+
+
+def _never_ran(request_id: str, received: float) -> Finished:
+    total = time.perf_counter() - received
+    return Finished(request_id, "cancelled", "", (), Usage(0, 0, 0), Timings(None, None, None, total), 0)
