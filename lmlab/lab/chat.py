@@ -1,49 +1,367 @@
 """A chat, headless: one session, one model, one reply at a time. Both chats on screen are made of this.
 
-CONTRACT (to be implemented; signatures are fixed, bodies are not here yet)
+Knows nothing of screens or of processes.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal
 
-from lmlab.backends import Event, ModelInfo, Status
-from lmlab.errors import LmlabError
+from lmlab import models
+from lmlab.backends import Event, Failed, LoadSpec, ModelInfo, Ready, Status
+from lmlab.errors import LmlabError, UsageError
+from lmlab.lab import export
+from lmlab.lab.conversation import messages, read_attachment, refused
+from lmlab.lab.events import ChatEvent, Fetching, ModelFailed, Notice, SaveFailed
+from lmlab.lab.model_slot import ModelSlot, Opener, OpenModel, Resolve
+from lmlab.lab.saving import ReplySaver
+from lmlab.lab.under_way import ReplyUnderWay
 from lmlab.models import ModelFile, Progress
-from lmlab.sampling import SamplingParams
-from lmlab.store import Session, Store, Turn
+from lmlab.sampling import DEFAULTS, SamplingParams
+from lmlab.settings import Config, Paths
+from lmlab.store import Attachment, Reply, Session, Store, Turn
+
+__all__ = ["Chat", "ChatEvent", "Fetching", "ModelFailed", "Notice", "Opener", "Resolve", "SaveFailed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fetching:
-    """A model file is being fetched."""
+class Chat:
+    """Methods belong to one thread, the front end's, and return at once.
 
-    progress: Progress
+    ``listener`` is called on other threads (the backend's, the one that fetches models), one event at a time. It must
+    be quick, must not wait for the front end's thread, and gets an event before it is written to disk. Of each reply
+    it gets exactly one Finished or Failed, last; none when ``clear``, ``resume`` or ``close`` ended the reply.
+    ``sampling`` goes over the config's, ``system`` over the session's and that over the config's.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        paths: Paths,
+        config: Config,
+        opener: Opener,
+        listener: Callable[[ChatEvent], None],
+        session: Session | None = None,
+        sampling: SamplingParams | None = None,
+        system: str | None = None,
+        load: LoadSpec | None = None,
+        offline: bool = False,
+        resolve: Resolve = models.resolve,
+        fingerprint: Callable[[Path], str] = models.fingerprint,
+        remember: Callable[[ModelFile, Paths], None] = models.remember,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.session: Session | None = None
+        self.system: str | None = config.system
+        self.asked = (sampling or SamplingParams()).merge(config.sampling)
+        self.attachments: tuple[Attachment, ...] = ()
+        self.store = store
+        self._listener = listener
+        self._paths = paths
+        self._remember = remember
+        self._saver = ReplySaver(store, self._tell, clock)
+        self._turns: tuple[Turn, ...] = ()
+        self._reply: ReplyUnderWay | None = None
+        # Orders events, and what the front end changes against them. Never held while a backend is called: closing
+        # one waits for its thread, which may be waiting here.
+        self._lock = threading.RLock()
+        self._slot = ModelSlot(
+            self,
+            opener=opener,
+            load=load or LoadSpec(path=""),
+            resolve=resolve,
+            fingerprint=fingerprint,
+            paths=paths,
+            config=config,
+            offline=offline,
+        )
+        if session is not None:
+            self.resume(session)
+        if system is not None:
+            self.set_system(system)
+
+    # What there is
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The selected path, first message to leaf, the reply under way as far as it has come."""
+        reply, turns = self._reply, self._turns
+        if reply is not None and turns and turns[-1].id == reply.turn.id:
+            return (*turns[:-1], reply.snapshot())
+        return turns
+
+    @property
+    def replying(self) -> bool:
+        """Whether a reply is under way, or waits for the model."""
+        return self._reply is not None
+
+    @property
+    def model(self) -> ModelFile | None:
+        current = self._slot.current
+        return None if current is None else current.file
+
+    @property
+    def info(self) -> ModelInfo | None:
+        current = self._slot.current
+        return None if current is None else current.info
+
+    @property
+    def opening(self) -> bool:
+        """Whether a model is being found or fetched."""
+        return self._slot.opening
+
+    @property
+    def in_force(self) -> SamplingParams:
+        """What the next token is drawn with: what was set, else what the model recommends, else the defaults."""
+        return self._above_defaults().merge(DEFAULTS)
+
+    def origin(self, name: str) -> Literal["set", "model", "default"]:
+        """Where the value of ``in_force`` comes from."""
+        if getattr(self.asked, name) is not None:
+            return "set"
+        return "default" if getattr(self._above_defaults(), name) is None else "model"
+
+    # The model
+
+    def open_model(self, ref: str | None) -> None:
+        """Begin to find, fetch and load ``ref`` (None: as CLI.md says for no model) and return at once.
+
+        Fetching, then Loading and Ready follow, or ModelFailed. The model open before stays until the new one's file
+        is there. Raises UsageError while a model is replying.
+        """
+        reply = self._reply
+        if reply is not None and reply.model is not None:
+            raise UsageError("a reply is under way: stop it first, then open the model")
+        self._slot.open(ref)
+
+    def on_progress(self, progress: Progress) -> None:
+        self._tell(Fetching(progress))
+
+    def on_open(self, model: OpenModel) -> None:
+        if model.file.notice:
+            self._tell(Notice(model.file.notice))
+        if model.transcript is not None:
+            self._tell(
+                Notice(
+                    f"{model.file.ref} is a base model: it continues text and follows no instructions. "
+                    "The chat is written to it as a plain transcript."
+                )
+            )
+        reply = self._reply
+        if reply is not None:
+            self._dispatch(reply)
+
+    def on_open_failed(self, error: LmlabError) -> None:
+        self._tell(ModelFailed(error))
+        current, reply = self._slot.current, self._reply
+        if current is not None:
+            self._tell(Notice(f"{current.file.ref} is still open"))
+        if reply is not None and reply.model is None:
+            self._on_event(reply, Failed(reply.request_id, error))
+
+    def on_status(self, model: OpenModel, status: Status) -> None:
+        with self._lock:
+            if self._slot.current is not model:
+                return
+            first = model.info is None
+            if isinstance(status, Ready):
+                model.info = status.info
+            self._tell(status)
+            if isinstance(status, Ready) and first:
+                try:
+                    self._remember(model.file, self._paths)
+                except LmlabError as error:
+                    self._tell(Notice(f"the next start will not know that {model.file.ref} was used last: {error}"))
+
+    # The conversation
+
+    def send(self, text: str) -> None:
+        """Put the user's turn on disk and ask for a reply; it waits for a model that is not there yet.
+
+        Raises StoreError, with nothing changed, so that the caller keeps the text; UsageError when a reply is under
+        way, there is no model, or there is nothing to send.
+        """
+        self._may_reply()
+        if not text.strip() and not self.attachments:
+            raise UsageError("there is nothing to send: type a message")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError("the message has a character that is no Unicode text: remove it and send again") from None
+        left_out = bool(self._turns) and refused(self._turns[-1])
+        with self._lock:
+            session = self.session
+            with self.store.transaction():
+                if session is None:
+                    session = self.store.create_session(system=self.system)
+                parent = self._turns[-1].id if self._turns else None
+                question = self.store.add_turn(session.id, parent, text, attachments=self.attachments)
+                reply = self._add_reply(session, question)
+                session = self.store.session(session.id)
+            self._begin(session, (*self._turns, question), reply)
+            self.attachments = ()
+        if left_out:
+            self._tell(Notice("the message before, which could not be sent, is left out of what the model sees"))
+        self._dispatch(reply)
+
+    def regenerate(self) -> None:
+        """Ask for another reply to the last question; the one there stays in the tree. Raises as ``send`` does."""
+        self._may_reply()
+        turns = self._turns
+        if turns and turns[-1].reply is not None:
+            turns = turns[:-1]
+        session = self.session
+        if not turns or session is None:
+            raise UsageError("there is nothing to answer again: send a message first")
+        with self._lock:
+            with self.store.transaction():
+                reply = self._add_reply(session, turns[-1])
+            self._begin(session, turns, reply)
+        self._dispatch(reply)
+
+    def stop(self) -> None:
+        """End the reply under way; what has arrived stays. Does nothing when there is none."""
+        reply = self._reply
+        if reply is not None:
+            reply.stop(lambda event: self._on_event(reply, event))
+
+    def siblings(self, turn: Turn) -> tuple[Turn, ...]:
+        """Return the replies to the same question, ``turn`` among them, oldest first."""
+        return (turn,) if turn.parent is None else self.store.children(turn.parent)
+
+    def select(self, turn: Turn) -> None:
+        """Go on from another turn of the session. Raises UsageError while a reply is under way."""
+        if self.replying:
+            raise UsageError("a reply is under way: stop it first")
+        self._turns = self.store.select(turn.id)
+
+    # What the next reply is made with
+
+    def set_sampling(self, name: str, value: Any) -> None:
+        """Set a sampling parameter, or unset it with None; a reply under way follows at its next token."""
+        self.asked = self.asked.with_value(name, value)
+        reply = self._reply
+        if reply is not None:
+            reply.follow(lambda: self.asked)
+
+    def set_system(self, text: str | None) -> None:
+        """Set the system prompt from the next message on; None or nothing is none."""
+        system = text or None
+        if self.session is not None:
+            self.store.set_system(self.session.id, system)
+            self.session = replace(self.session, system=system)
+        self.system = system
+
+    def attach(self, path: str) -> Attachment:
+        """Read a UTF-8 text file, to go with the next message. Raises UsageError that says what is wrong with it."""
+        attachment = read_attachment(path)
+        self.attachments = (*self.attachments, attachment)
+        return attachment
+
+    # The session
+
+    def clear(self) -> None:
+        """Begin a new, empty session; the old one stays in the store, with what had arrived of a reply."""
+        self._leave()
+        self.session, self._turns, self.attachments = None, (), ()
+
+    def resume(self, session: Session) -> None:
+        """Go on with a session of the store."""
+        turns = self.store.path(session.id)
+        self._leave()
+        self.session, self._turns, self.attachments = session, turns, ()
+        self.system = session.system
+
+    def save(self, path: str, overwrite: bool = False) -> Path:
+        """Write the chat to ``path``: ``.md`` is the transcript, ``.json`` everything. Return where it is.
+
+        Raises UsageError when there is nothing to save or the file exists, StoreError when it cannot be written.
+        """
+        if self.session is None:
+            raise UsageError("there is nothing to save yet: send a message first")
+        tree = self.store.turns(self.session.id)
+        return export.save(path, self.session, self.turns, tree, overwrite)
+
+    def close(self) -> None:
+        """End the reply, the model and any fetching; the store stays open."""
+        self._leave()
+        self._saver.flush()
+        self._slot.close()
+
+    # The reply under way
+
+    def _may_reply(self) -> None:
+        if self.replying:
+            raise UsageError("a reply is under way: wait for it, or stop it first")
+        if self._slot.current is None and not self._slot.opening:
+            raise _no_model()
+
+    def _add_reply(self, session: Session, question: Turn) -> ReplyUnderWay:
+        self._saver.retry()
+        record = Reply(asked=self.asked, system=self.system)
+        return ReplyUnderWay(self.store.add_turn(session.id, question.id, "", reply=record), record)
+
+    def _begin(self, session: Session, turns: tuple[Turn, ...], reply: ReplyUnderWay) -> None:
+        """Take up what has been committed."""
+        self.session = session
+        self._turns = (*turns, reply.turn)
+        self._reply = reply
+        self._saver.begin()
+
+    def _dispatch(self, reply: ReplyUnderWay) -> None:
+        """Hand the request to the backend if there is one; else it is done again when there is."""
+        with self._lock:
+            if self._reply is not reply or reply.model is not None or self._slot.opening:
+                return
+            model = self._slot.current
+            if model is None:
+                # Opening it failed just after ``send`` had looked.
+                self._on_event(reply, Failed(reply.request_id, _no_model()))
+                return
+            said = messages(self._turns[:-1], self.system, model.fingerprint)
+            request = reply.request(model, self.asked, said)
+        handle = model.backend.generate(request, lambda event: self._on_event(reply, event))
+        reply.begun(handle, lambda: self.asked)
+
+    def _on_event(self, reply: ReplyUnderWay, event: Event) -> None:
+        with self._lock:
+            if self._reply is not reply or event.request_id != reply.request_id:
+                return
+            reply.fold(event)
+            if reply.ended:
+                self._settle(reply)
+            self._listener(event)
+            self._saver.save(reply)
+
+    def _settle(self, reply: ReplyUnderWay) -> None:
+        # In this order: ``turns``, read meanwhile, shows the ended reply either way.
+        self._turns = (*self._turns[:-1], reply.snapshot())
+        self._reply = None
+
+    def _leave(self) -> None:
+        """End the reply under way, if any, without an event; keep what had arrived."""
+        with self._lock:
+            reply = self._reply
+            if reply is not None:
+                reply.end("cancelled")
+                self._settle(reply)
+                self._saver.save(reply)
+        if reply is not None:
+            reply.stop(lambda event: None)
+
+    def _above_defaults(self) -> SamplingParams:
+        model = self._slot.current
+        return self.asked if model is None else model.asked_of(self.asked).merge(model.recommended)
+
+    def _tell(self, event: ChatEvent) -> None:
+        with self._lock:
+            self._listener(event)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFailed:
-    """The model could not be found, fetched or read; the chat goes on without one until another is opened."""
-
-    error: LmlabError
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A sentence for the person."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class SaveFailed:
-    """The store could not write; the reply goes on, and what is unsaved is tried again at the next write."""
-
-    error: LmlabError
-
-
-# Status is Loading | Ready | Stopped of backends; Event is Started | Prefill | Token | Applied | Finished | Failed
-ChatEvent: TypeAlias = Fetching | ModelFailed | Notice | SaveFailed | Status | Event
+def _no_model() -> UsageError:
+    return UsageError("no model is open: open one with /model REF")

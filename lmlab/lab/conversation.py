@@ -1,0 +1,98 @@
+"""Turns to the messages a model sees. Knows nothing of templates, stores on disk or replies under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lmlab.errors
+from lmlab.backends import Message
+from lmlab.errors import PromptError, UsageError
+from lmlab.store import Attachment, Turn
+
+ATTACHMENT_LIMIT = 16 * 2**20
+
+
+def read_attachment(path: str) -> Attachment:
+    """Return the UTF-8 text file at ``path``, which may begin with ``~``. Raises UsageError that says what is wrong."""
+    file = Path(path).expanduser()
+    try:
+        if file.is_dir():
+            raise UsageError(f"{path} is a folder: give a text file")
+        if not file.exists():
+            raise UsageError(f"no such file: {path}")
+        if not file.is_file():
+            raise UsageError(f"{path} is not an ordinary file: give a text file")
+        with file.open("rb") as stream:
+            data = stream.read(ATTACHMENT_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > ATTACHMENT_LIMIT:
+        raise UsageError(
+            f"{path} has {file.stat().st_size:,} bytes and at most {ATTACHMENT_LIMIT:,} can be attached: attach a part of it"
+        )
+    try:
+        return Attachment(file.name, data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 text (byte {error.start:,}): convert it, or choose a text file"
+        ) from None
+
+
+def compose(text: str, attachments: Sequence[Attachment]) -> str:
+    """Return the message as the model sees it: each file's name and text, then what was typed.
+
+    ::
+
+        --- File: notes.txt ---
+        the text of the file
+        --- End of notes.txt ---
+
+        what was typed
+    """
+    files = [
+        f"--- File: {file.name} ---\n{file.text.removesuffix(chr(10))}\n--- End of {file.name} ---"
+        for file in attachments
+    ]
+    return "\n\n".join([*files, text] if text else files)
+
+
+def refused(turn: Turn) -> bool:
+    """Whether ``turn`` is a reply that never began because its question could not be sent: too long, for example."""
+    if turn.reply is None or turn.content or turn.reply.error_type is None:
+        return False
+    kind = getattr(lmlab.errors, turn.reply.error_type, None)
+    return isinstance(kind, type) and issubclass(kind, PromptError)
+
+
+def messages(turns: Sequence[Turn], system: str | None, fingerprint: str | None) -> tuple[Message, ...]:
+    """Return what the model sees of ``turns``, the first message to the question to answer.
+
+    - A reply's token ids go along when the model of ``fingerprint`` made them and ended in good order; after a crash
+      the ids may say more than the text does.
+    - A reply without text is left out, and a question that was refused with it: sent again, it would be refused again.
+    - Neighbours of one role become one message with a blank line between: most templates demand that roles alternate.
+    """
+    said: list[Message] = []
+    if system:
+        said.append(Message("system", system))
+    for turn, following in zip(turns, (*turns[1:], None), strict=False):
+        if following is not None and turn.reply is None and refused(following):
+            continue
+        content = compose(turn.content, turn.attachments)
+        if turn.reply is not None and not content:
+            continue
+        message = Message(turn.role, content, _own_tokens(turn, fingerprint))
+        if said and said[-1].role == message.role:
+            said[-1] = Message(message.role, f"{said[-1].content}\n\n{message.content}")
+        else:
+            said.append(message)
+    return tuple(said)
+
+
+def _own_tokens(turn: Turn, fingerprint: str | None) -> tuple[int, ...] | None:
+    reply = turn.reply
+    if reply is None or fingerprint is None or reply.fingerprint != fingerprint:
+        return None
+    whole = reply.status == "done" and reply.finish_reason != "error"
+    return reply.tokens if whole and reply.tokens else None

@@ -1,0 +1,61 @@
+"""Completion of slash commands as they are typed. Knows nothing of screens or keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from lmlab.lab import slash_set
+from lmlab.lab.slash import BY_NAME, COMMANDS
+
+FILE_COMMANDS = ("read", "save")
+
+
+def complete(line: str, models: Iterable[str] = ()) -> list[str]:
+    """Return what ``line`` may become, whole lines, in the order to offer them; nothing when it is no command.
+
+    ``models`` are references to offer after ``/model``.
+    """
+    if not line.startswith("/") or line.startswith("//") or "\n" in line:
+        return []
+    name, space, rest = line[1:].partition(" ")
+    if not space:
+        matching = [command for command in COMMANDS if any(alias.startswith(name.lower()) for alias in command.names)]
+        return [f"/{_named(command.names, name.lower())}{' ' if command.arguments else ''}" for command in matching]
+    command = BY_NAME.get(name.lower())
+    if command is None:
+        return []
+    head = f"/{name} "
+    match command.names[0]:
+        case "set" if " " not in rest:
+            wanted = rest.lower().replace("_", "-")
+            names = [known.replace("_", "-") for known in slash_set.NAMES]
+            return [f"{head}{known} " for known in names if known.startswith(wanted)]
+        case "help":
+            return [f"{head}{other.names[0]}" for other in COMMANDS if other.names[0].startswith(rest.lstrip("/"))]
+        case "model":
+            return [f"{head}{ref}" for ref in models if ref.startswith(rest)]
+        case kind if kind in FILE_COMMANDS:
+            return [head + path for path in _paths(rest)]
+        case _:
+            return []
+
+
+def _named(names: tuple[str, ...], prefix: str) -> str:
+    return next(name for name in names if name.startswith(prefix))
+
+
+def _paths(prefix: str) -> list[str]:
+    """Return the paths that begin with ``prefix``, folders with a separator at the end; hidden ones when asked for."""
+    start = prefix[max(prefix.rfind("/"), prefix.rfind(os.sep)) + 1 :]
+    lead = prefix[: len(prefix) - len(start)]
+    try:
+        entries = sorted(Path(lead or ".").expanduser().iterdir())
+        return [
+            f"{lead}{entry.name}{'/' if entry.is_dir() else ''}"
+            for entry in entries
+            if entry.name.startswith(start) and (start.startswith(".") or not entry.name.startswith("."))
+        ]
+    except OSError:
+        return []

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+from chat_harness import Desk
+
+from lmlab.errors import StoreError, UsageError
+
+
+def test_a_transcript_has_what_was_said_and_what_it_was_made_with(desk: Desk, tmp_path: Path) -> None:
+    backend = desk.open()
+    desk.chat.set_system("Be brief.")
+    (tmp_path / "notes.txt").write_text("one two")
+    desk.chat.attach(str(tmp_path / "notes.txt"))
+    desk.chat.send("Count")
+    backend.step(2)
+    desk.chat.set_sampling("temperature", 1.3)
+    backend.finish()
+    desk.chat.send("Go on")
+    backend.step(2)
+    desk.chat.stop()
+
+    where = desk.chat.save(str(tmp_path / "chat.md"))
+
+    assert where == tmp_path / "chat.md"
+    assert where.read_text(encoding="utf-8") == (
+        "# Count\n\n## System\n\nBe brief.\n\n"
+        "## You\n\nAttached: notes.txt (7 characters)\n\nCount\n\n"
+        "## fake\n\nA fake reply.\n\n*temperature 1.3 · seed 1234 · temperature 0.6 → 1.3 at token 1*\n\n"
+        "## You\n\nGo on\n\n"
+        "## fake\n\nA\n\n*ended: cancelled · temperature 1.3 · seed 1234*\n"
+    )
+
+
+def test_json_has_every_branch_and_every_record(auto: Desk, tmp_path: Path) -> None:
+    backend = auto.open()
+    backend.script(["one"])
+    auto.chat.send("Say é")
+    backend.script(["two"])
+    auto.chat.regenerate()
+    assert auto.chat.session is not None
+
+    values = json.loads(auto.chat.save(str(tmp_path / "chat.json")).read_text(encoding="utf-8"))
+
+    assert values["session"]["id"] == auto.chat.session.id
+    assert values["session"]["title"] == "Say é"
+    assert [(turn["role"], turn["parent"], turn["content"]) for turn in values["turns"]] == [
+        ("user", None, "Say é"),
+        ("assistant", 1, "one"),
+        ("assistant", 1, "two"),
+    ]
+    reply = values["turns"][1]["reply"]
+    assert (reply["fingerprint"], reply["sampling"]["seed"], reply["tokens"]) == ("print-fake", 1234, [100])
+    assert "reply" not in values["turns"][0]
+
+
+def test_a_crashed_and_a_cut_off_reply_say_so(desk: Desk, tmp_path: Path) -> None:
+    backend = desk.open()
+    desk.chat.send("Go")
+    backend.step(2)
+    text = desk.chat.save(str(tmp_path / "now.md")).read_text(encoding="utf-8")
+    assert "*cut off · temperature 0.6" in text
+
+    backend.crash()
+    text = desk.chat.save(str(tmp_path / "later.md")).read_text(encoding="utf-8")
+    assert "*ended: error · the engine stopped: killed by signal 9 · temperature 0.6" in text
+
+
+def test_nothing_is_overwritten_unasked(auto: Desk, tmp_path: Path) -> None:
+    auto.open()
+    auto.chat.send("Hi")
+    (tmp_path / "chat.md").write_text("precious")
+    with pytest.raises(UsageError, match=r"chat\.md exists: choose another name"):
+        auto.chat.save(str(tmp_path / "chat.md"))
+    assert (tmp_path / "chat.md").read_text() == "precious"
+
+    auto.chat.save(str(tmp_path / "chat.md"), overwrite=True)
+
+    assert (tmp_path / "chat.md").read_text(encoding="utf-8").startswith("# Hi\n")
+
+
+def test_where_it_cannot_be_written_is_told(auto: Desk, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to save yet"):
+        auto.chat.save(str(tmp_path / "chat.md"))
+    auto.open()
+    auto.chat.send("Hi")
+    for name, problem in (
+        ("chat", r"end the name in \.md"),
+        ("chat.txt", r"end the name in \.md"),
+        ("no/chat.md", "there is no folder"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            auto.chat.save(str(tmp_path / name))
+    (tmp_path / "folder.md").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*folder\.md"):
+        auto.chat.save(str(tmp_path / "folder.md"), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_and_leaves_what_was_there(
+    auto: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto.open()
+    auto.chat.send("Hi")
+    (tmp_path / "chat.md").write_text("precious")
+
+    def always_full(descriptor: int, *args: Any, **options: Any) -> TextIO:
+        os.close(descriptor)
+        return Path("/dev/full").open("w")
+
+    monkeypatch.setattr(os, "fdopen", always_full)
+    with pytest.raises(StoreError, match=r"cannot write .*chat\.md: No space left on device; choose another place"):
+        auto.chat.save(str(tmp_path / "chat.md"), overwrite=True)
+    assert (tmp_path / "chat.md").read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_what_is_saved_is_private(auto: Desk, tmp_path: Path) -> None:
+    auto.open()
+    auto.chat.send("Hi")
+    os.umask(os.umask(0o022))
+    where = auto.chat.save(str(tmp_path / "chat.md"))
+    assert stat.S_IMODE(where.stat().st_mode) == 0o600

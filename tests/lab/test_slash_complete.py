@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lmlab.lab.slash_complete import complete
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("/s", ["/set ", "/system ", "/save ", "/session"]),
+        ("/SE", ["/set ", "/session"]),
+        ("/ex", ["/exit"]),
+        ("/zzz", []),
+        ("/zzz a", []),
+        ("/set top", ["/set top-k ", "/set top-p "]),
+        ("/set TOP_P", ["/set top-p "]),
+        ("/set top-p 0", []),
+        ("/help re", ["/help read", "/help regen"]),
+        ("/bye ", []),
+        ("//s", []),
+        ("hello", []),
+        ("", []),
+        ("/s\n", []),
+    ],
+)
+def test_commands_and_parameters(line: str, expected: list[str]) -> None:
+    assert complete(line) == expected
+
+
+def test_a_slash_alone_offers_every_command() -> None:
+    offered = complete("/")
+    assert offered[0] == "/set "
+    assert "/bye" in offered
+
+
+def test_models_are_offered_as_given() -> None:
+    assert complete("/model s", ["smollm2", "gemma3-270m", "small"]) == ["/model smollm2", "/model small"]
+    assert complete("/model ") == []
+
+
+def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").mkdir()
+    for name in ("note one.txt", "other.txt", ".hidden", "notes/a.txt"):
+        (tmp_path / name).write_text("")
+
+    assert complete("/read no") == ["/read note one.txt", "/read notes/"]
+    assert complete("/read ") == ["/read note one.txt", "/read notes/", "/read other.txt"]
+    assert complete("/read .h") == ["/read .hidden"]
+    assert complete("/save notes/") == ["/save notes/a.txt"]
+    assert complete("/read note o") == ["/read note one.txt"]
+    assert complete("/read nowhere/") == []
+
+
+def test_the_home_folder_stays_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "notes.txt").write_text("")
+    assert complete("/read ~/no") == ["/read ~/notes.txt"]
