@@ -1,0 +1,52 @@
+"""The Typer application: which commands there are, and what becomes of a command line that is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmlab import __version__
+from lmlab.cli import chat, run
+from lmlab.cli.streams import Stdout
+from lmlab.errors import UsageError
+
+app = typer.Typer(
+    name="lmlab",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A laboratory for local language models in the terminal.",
+    epilog="Every option can also be set by a variable: LMLAB_ and its long name, such as LMLAB_TOP_K=20. "
+    "LMLAB_HOME moves all of lmlab's files.",
+)
+app.command("chat", epilog=chat.EXAMPLES)(chat.chat)
+app.command("run", epilog=run.EXAMPLES)(run.run)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        Stdout().line(f"lmlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def lmlab(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", metavar="", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run the command that ``arguments`` name and return its exit code. Raises UsageError when they are wrong."""
+    try:
+        code = typer.main.get_command(app).main(args=arguments, prog_name="lmlab", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "lmlab"
+        raise UsageError(f"{error.format_message().rstrip('.')}; see '{command} --help'") from None
+    return code if isinstance(code, int) else 0

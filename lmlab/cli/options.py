@@ -1,0 +1,187 @@
+"""What can be typed after a command, as groups of options that commands share, and the values they become.
+
+A command takes a group as one parameter; ``grouped`` shows Typer the options in it one by one. A flag beats its
+environment variable (``LMLAB_`` and the long name), which beats the config file. Knows nothing of what the values do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from lmlab.cli.complete import complete_model
+from lmlab.errors import UsageError
+from lmlab.sampling import BY_NAME, DEFAULTS, SamplingParams
+from lmlab.worker.messages import LoadSpec
+
+# ggml has no room for more threads, and llama.cpp counts the context in 32 bits.
+_MAX_THREADS = 512
+_MAX_CONTEXT = 2**31 - 1
+
+
+def option(*names: str, help: str, metavar: str = "", panel: str | None = None) -> Any:
+    """Return a Typer option that may also be set by ``LMLAB_<NAME>`` for each of its long names; a flag has no metavar."""
+    variables = ["LMLAB_" + name[2:].replace("-", "_").upper() for name in names if name.startswith("--")]
+    return typer.Option(
+        *names,
+        help=help,
+        metavar=metavar,
+        envvar=variables,
+        show_envvar=False,
+        rich_help_panel=panel,
+    )
+
+
+def _sampling(name: str, *names: str, metavar: str) -> Any:
+    parameter = BY_NAME[name]
+    default = getattr(DEFAULTS, name)
+    usual = f" Usually {default:g}." if default is not None else ""
+    return option(*names, help=parameter.help + usual, metavar=metavar, panel="Sampling")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How tokens are drawn. Texts as typed: the sampling parameters know their own ranges."""
+
+    temperature: Annotated[str | None, _sampling("temperature", "--temp", "--temperature", metavar="X")] = None
+    top_k: Annotated[str | None, _sampling("top_k", "--top-k", metavar="K")] = None
+    top_p: Annotated[str | None, _sampling("top_p", "--top-p", metavar="P")] = None
+    min_p: Annotated[str | None, _sampling("min_p", "--min-p", metavar="P")] = None
+    repeat_penalty: Annotated[str | None, _sampling("repeat_penalty", "--repeat-penalty", metavar="X")] = None
+    repeat_last_n: Annotated[str | None, _sampling("repeat_last_n", "--repeat-last-n", metavar="N")] = None
+    presence_penalty: Annotated[str | None, _sampling("presence_penalty", "--presence-penalty", metavar="X")] = None
+    frequency_penalty: Annotated[str | None, _sampling("frequency_penalty", "--frequency-penalty", metavar="X")] = None
+    seed: Annotated[str | None, _sampling("seed", "--seed", metavar="N")] = None
+    max_tokens: Annotated[str | None, _sampling("max_tokens", "-n", "--max-tokens", "--n-predict", metavar="N")] = None
+    stop: Annotated[
+        list[str] | None,
+        # Click would split the variable at every space, and a stop text may well hold one.
+        typer.Option(
+            "--stop",
+            metavar="TEXT",
+            help="End the reply before this text. Repeatable; in LMLAB_STOP one text a line.",
+            rich_help_panel="Sampling",
+        ),
+    ] = None
+
+    def params(self) -> SamplingParams:
+        """Return what was asked for. Raises SamplingError that names the range."""
+        numbers = {name: BY_NAME[name].parse(text) for name in BY_NAME if (text := getattr(self, name)) is not None}
+        stop = self.stop or [line for line in os.environ.get("LMLAB_STOP", "").splitlines() if line]
+        return SamplingParams.from_dict({**numbers, **({"stop": tuple(stop)} if stop else {})})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How the model is loaded."""
+
+    ctx_size: Annotated[
+        str | None,
+        option(
+            "-c",
+            "--ctx-size",
+            metavar="N",
+            help="Tokens of context; 0 is all the model was trained for. Usually that, up to 8192.",
+            panel="Loading",
+        ),
+    ] = None
+    gpu_layers: Annotated[
+        str | None,
+        option(
+            "-ngl",
+            "--gpu-layers",
+            metavar="N|auto",
+            help="Layers kept on the GPU; 0 is none, auto as many as fit. Usually auto.",
+            panel="Loading",
+        ),
+    ] = None
+    threads: Annotated[
+        str | None,
+        option("--threads", metavar="N", help="CPU threads. Usually one a physical core.", panel="Loading"),
+    ] = None
+
+    def spec(self) -> LoadSpec:
+        """Return how to load, with no path yet. Raises UsageError that names the range."""
+        layers = None if self.gpu_layers in (None, "auto") else self.gpu_layers
+        return LoadSpec(
+            path="",
+            context=_whole("--ctx-size", self.ctx_size, 0, _MAX_CONTEXT),
+            gpu_layers=_whole("--gpu-layers", layers, 0, _MAX_CONTEXT, "auto or "),
+            threads=_whole("--threads", self.threads, 1, _MAX_THREADS),
+        )
+
+
+def _whole(name: str, text: str | None, minimum: int, maximum: int, also: str = "") -> int | None:
+    if text is None:
+        return None
+    try:
+        value = int(text)
+    except ValueError:
+        value = minimum - 1
+    if not minimum <= value <= maximum:
+        raise UsageError(f"{name} {text}: give {also}a whole number from {minimum} to {maximum}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralOptions:
+    """How lmlab itself behaves."""
+
+    quiet: Annotated[bool, option("--quiet", help="No notices and no progress on stderr; errors stay.")] = False
+    offline: Annotated[bool, option("--offline", help="Use only model files that are already here.")] = False
+    no_color: Annotated[bool, option("--no-color", help="No colours; NO_COLOR does the same.")] = False
+
+    def apply(self) -> None:
+        """Make ``--no-color`` known to every library that draws: they all read NO_COLOR."""
+        if self.no_color:
+            os.environ["NO_COLOR"] = "1"
+
+
+MODEL_HELP = (
+    "A path, a name such as smollm2, hf:owner/repo[:QUANT], pypi:package or ollama:name. "
+    "Usually LMLAB_MODEL, the config file's, the last one used, or smollm2."
+)
+ModelOption = Annotated[
+    str | None,
+    # No variable here: LMLAB_MODEL is read where a model that nobody named is looked for.
+    typer.Option("-m", "--model", metavar="MODEL", help=MODEL_HELP, autocompletion=complete_model),
+]
+SystemOption = Annotated[
+    str | None, option("--system", metavar="TEXT", help="The system message: how the model should behave.")
+]
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Return ``command`` as Typer can read it: each parameter that is an option group replaced by its options."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        kind = hints[parameter.name]
+        if not dataclasses.is_dataclass(kind):
+            parameters.append(parameter.replace(annotation=kind))
+            continue
+        options = typing.get_type_hints(kind, include_extras=True)
+        groups[parameter.name] = (hints[parameter.name], list(options))
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=options[name], default=field.default)
+            for name, field in ((field.name, field) for field in dataclasses.fields(kind))
+        ]
+
+    def call(**values: Any) -> None:
+        built = {group: kind(**{name: values.pop(name) for name in names}) for group, (kind, names) in groups.items()}
+        command(**built, **values)
+
+    # KEYWORD_ONLY throughout: Typer passes everything by name, and the order is the one of the help page.
+    plain = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    call.__signature__ = inspect.Signature(plain)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in plain}
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
+    return call

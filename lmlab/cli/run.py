@@ -1,0 +1,187 @@
+"""``lmlab run``: one prompt in, one reply out. Knows nothing of how the reply is made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmlab.backends import Failed, Finished, Loading, LoadSpec, Prefill, Ready, Started, TextPrompt, Token
+from lmlab.cli import notices, report
+from lmlab.cli.interrupt import first_interrupt
+from lmlab.cli.opener import local_backend
+from lmlab.cli.options import (
+    GeneralOptions,
+    LoadOptions,
+    ModelOption,
+    SamplingOptions,
+    SystemOption,
+    grouped,
+    option,
+)
+from lmlab.cli.progress import Bars
+from lmlab.cli.result import result_json
+from lmlab.cli.streams import Stdout, argument_text, piped_input
+from lmlab.errors import UsageError
+from lmlab.lab.generate import Ask, GenerateEvent, GenerateResult, Generation, NotRemembered, Opened
+from lmlab.models import Progress
+from lmlab.sampling import SamplingParams
+from lmlab.settings import Paths, load_config
+
+EXAMPLES = """[bold]Examples[/bold]
+
+lmlab run Why is the sky blue?
+
+lmlab run -m hf:owner/repo:Q4_K_M --temp 0 "Translate to French: good morning"
+
+cat report.txt | lmlab run Summarise this in one sentence
+
+lmlab run -m gemma3-270m --raw -n 40 "The quick brown fox"
+
+lmlab run --json --seed 7 Name a colour | jq .text"""
+
+# Reading a prompt takes no time to speak of until it takes more than this.
+_PREFILL_PATIENCE_S = 1.0
+
+
+@grouped
+def run(
+    *,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROMPT", help="Words joined by spaces. Piped stdin comes before them."),
+    ] = None,
+    model: ModelOption = None,
+    system: SystemOption = None,
+    raw: Annotated[
+        bool, option("--raw", help="Continue the text as it is, without the model's chat template.")
+    ] = False,
+    parse_special: Annotated[
+        bool, option("--parse-special", help="With --raw: special tokens in the text are special, not plain text.")
+    ] = False,
+    as_json: Annotated[bool, option("--json", help="One JSON object in place of the text.")] = False,
+    sampling: SamplingOptions,
+    load: LoadOptions,
+    general: GeneralOptions,
+) -> None:
+    """Print one reply to PROMPT.
+
+    A model with a chat template answers; a base model continues the text.
+    """
+    general.apply()
+    params, spec = sampling.params(), load.spec()
+    paths = Paths.find()
+    config = load_config(paths.config)
+    ask = Ask(_prompt_text(words or []), system, raw, parse_special)
+    screen = _Screen(as_json, general.quiet, spec, params.merge(config.sampling), config.system)
+    generation = Generation(
+        ask,
+        ref=model,
+        paths=paths,
+        config=config,
+        opener=local_backend(paths),
+        listener=screen.show,
+        sampling=params,
+        load=spec,
+        logprobs=as_json,
+        offline=general.offline,
+    )
+    try:
+        with first_interrupt(generation.cancel):
+            result = generation.run()
+    finally:
+        screen.close()
+    raise typer.Exit(_conclude(result, screen))
+
+
+def _conclude(result: GenerateResult | None, screen: _Screen) -> int:
+    """Print what only the whole result can say, and return the exit code."""
+    if result is None:
+        return report.INTERRUPTED
+    if screen.as_json:
+        screen.stdout.json(result_json(result))
+    if result.error is not None:
+        raise result.error
+    return report.INTERRUPTED if result.reason == "cancelled" else 0
+
+
+def _prompt_text(words: list[str]) -> str:
+    """Return stdin, a blank line, and the words; whichever there is. Raises UsageError when there is neither."""
+    asked = argument_text(words)
+    text = "\n\n".join(part for part in (piped_input(), asked) if part)
+    if not text.strip():
+        raise UsageError("no prompt: give one as an argument (lmlab run Hello) or on stdin (lmlab run < file)")
+    return text
+
+
+class _Screen:
+    """Shows a generation as it happens: the reply on stdout, all else on stderr."""
+
+    def __init__(
+        self, as_json: bool, quiet: bool, spec: LoadSpec, asked: SamplingParams, config_system: str | None
+    ) -> None:
+        self.as_json = as_json
+        self.stdout = Stdout()
+        self._bars = Bars(quiet)
+        self._notices = report.Notices(quiet)
+        self._spec = spec
+        self._asked = asked
+        self._used = asked
+        self._config_system = config_system
+
+    def show(self, event: GenerateEvent) -> None:
+        match event:
+            case Progress(label, done, total):
+                self._bars.update(label, done, total, size=True, patience=0)
+            case Loading(fraction):
+                self._bars.update("loading the model", fraction, 1)
+            case Prefill(_, done, total):
+                self._bars.update("reading the prompt", done, total, patience=_PREFILL_PATIENCE_S)
+            case Token(text=text):
+                self._bars.clear()
+                self._print(text)
+            case Finished(tail=tail):
+                self._bars.clear()
+                self._print(tail)
+                self._end_line()
+                self._say(*notices.about_end(event, self._used))
+            case Failed():
+                self._bars.clear()
+                self._end_line()
+            case Opened():
+                self._about_model(event)
+            case NotRemembered(error):
+                self._say(str(error))
+            case Ready(info):
+                self._say(*notices.about_load(self._spec, info))
+            case Started(sampling=sampling):
+                self._used = sampling
+                self._say(*notices.about_sampling(self._asked, sampling))
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bars.clear()
+
+    def _about_model(self, opened: Opened) -> None:
+        if opened.model.notice:
+            self._say(opened.model.notice)
+        if opened.model.header.chat_template is None:
+            self._say(f"{opened.model.ref} is a base model (its file has no chat template): it continues the text")
+        if isinstance(opened.prompt, TextPrompt) and self._config_system is not None:
+            self._say("the config file's system message is not used: a text without a chat template has no turns")
+
+    def _say(self, *texts: str) -> None:
+        if texts:
+            self._bars.clear()
+        for text in texts:
+            self._notices.say(text)
+
+    def _print(self, text: str) -> None:
+        if not self.as_json:
+            self.stdout.write(text)
+
+    def _end_line(self) -> None:
+        if not self.as_json:
+            self.stdout.end_line()

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Fake, Lmlab, Terminal
+
+from lmlab.backends import LoadSpec
+from lmlab.cli.options import LoadOptions, SamplingOptions
+from lmlab.sampling import SamplingParams
+
+EVERY_SAMPLING_OPTION = {
+    "--temp": ("temperature", 0.3),
+    "--temperature": ("temperature", 0.3),
+    "--top-k": ("top_k", 7),
+    "--top-p": ("top_p", 0.7),
+    "--min-p": ("min_p", 0.2),
+    "--repeat-penalty": ("repeat_penalty", 1.5),
+    "--repeat-last-n": ("repeat_last_n", 5),
+    "--presence-penalty": ("presence_penalty", -0.5),
+    "--frequency-penalty": ("frequency_penalty", 0.5),
+    "--seed": ("seed", 0),
+    "-n": ("max_tokens", 9),
+    "--max-tokens": ("max_tokens", 9),
+    "--n-predict": ("max_tokens", 9),
+}
+
+
+@pytest.mark.parametrize("option", EVERY_SAMPLING_OPTION)
+def test_a_sampling_option_reaches_the_model(fake: Fake, lmlab: Lmlab, option: str) -> None:
+    name, value = EVERY_SAMPLING_OPTION[option]
+    assert lmlab("run", "hi", option, str(value)).code == 0
+    assert fake.backend.requests[0].sampling == SamplingParams().with_value(name, value)
+
+
+@pytest.mark.parametrize("option", [option for option in EVERY_SAMPLING_OPTION if option.startswith("--")])
+def test_a_variable_does_what_its_option_does(
+    fake: Fake, lmlab: Lmlab, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    name, value = EVERY_SAMPLING_OPTION[option]
+    monkeypatch.setenv("LMLAB_" + option[2:].replace("-", "_").upper(), str(value))
+    assert lmlab("run", "hi").code == 0
+    assert fake.backend.requests[0].sampling == SamplingParams().with_value(name, value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spec"),
+    [
+        ((), LoadSpec("")),
+        (("-c", "4096"), LoadSpec("", context=4096)),
+        (("--ctx-size", "0"), LoadSpec("", context=0)),
+        (("-ngl", "0"), LoadSpec("", gpu_layers=0)),
+        (("-ngl", "12", "-n", "5"), LoadSpec("", gpu_layers=12)),
+        (("--gpu-layers", "auto"), LoadSpec("")),
+        (("--threads", "3"), LoadSpec("", threads=3)),
+    ],
+)
+def test_loading_options_reach_the_backend(fake: Fake, lmlab: Lmlab, arguments: Sequence[str], spec: LoadSpec) -> None:
+    assert lmlab("run", "hi", *arguments).code == 0
+    assert fake.backend.spec == LoadSpec(
+        str(fake.model.path), context=spec.context, gpu_layers=spec.gpu_layers, threads=spec.threads
+    )
+
+
+def test_stop_texts_come_from_options_or_else_one_a_line() -> None:
+    environment = pytest.MonkeyPatch()
+    with environment.context() as variables:
+        variables.setenv("LMLAB_STOP", "two words\nEnd\n")
+        assert SamplingOptions().params().stop == ("two words", "End")
+        assert SamplingOptions(stop=["a", "b c"]).params().stop == ("a", "b c")
+
+
+def test_flag_beats_variable_beats_config_file(
+    fake: Fake, lmlab: Lmlab, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text('system = "config"\n[sampling]\ntemperature = 0.1\ntop_k = 1\nmin_p = 0.1\n')
+    monkeypatch.setenv("LMLAB_TEMPERATURE", "0.2")
+    monkeypatch.setenv("LMLAB_TOP_K", "2")
+    assert lmlab("run", "hi", "--temp", "0.3").code == 0
+    sampling = fake.backend.requests[0].sampling
+    assert (sampling.temperature, sampling.top_k, sampling.min_p) == (0.3, 2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--temp", "-1"), "temperature -1.0: give a number from 0 to 100"),
+        (("--temp", "warm"), "temperature 'warm': give a number from 0 to 100"),
+        (("--temp", "nan"), "temperature nan: give a number from 0 to 100"),
+        (("--top-p", "2"), "top-p 2.0: give a number from 0 to 1"),
+        (("--top-k", "1.5"), "top-k '1.5': give a whole number of 0 or more"),
+        (("--seed", "-2"), "seed -2: give a whole number from -1 to 4294967294"),
+        (("-n", "0"), "max tokens 0: give a whole number of 1 or more"),
+        (("--stop", ""), "stop: give a text that is not empty"),
+        (("-c", "-5"), "--ctx-size -5: give a whole number from 0 to 2147483647"),
+        (("-ngl", "most"), "--gpu-layers most: give auto or a whole number from 0 to 2147483647"),
+        (("--threads", "0"), "--threads 0: give a whole number from 1 to 512"),
+        (("--temp",), "Option '--temp' requires an argument"),
+        (("--tmep", "1"), "No such option: --tmep"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line_and_exit_code_2(
+    fake: Fake, lmlab: Lmlab, arguments: Sequence[str], message: str
+) -> None:
+    outcome = lmlab("run", "hi", *arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith(f"lmlab: {message}")
+    assert outcome.err.count("\n") == 1
+    assert fake.resolved == []
+
+
+def test_gpu_layers_of_no_option_is_automatic() -> None:
+    assert LoadOptions().spec() == LoadSpec("")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [((), (None, False)), (("-m", "smollm2"), ("smollm2", False)), (("--offline", "--model", "x"), ("x", True))],
+)
+def test_the_model_is_what_was_typed(fake: Fake, lmlab: Lmlab, arguments: Sequence[str], wanted: Any) -> None:
+    lmlab("run", "hi", *arguments)
+    assert fake.resolved == [wanted]
+
+
+def test_no_color_is_told_to_every_library(fake: Fake, lmlab: Lmlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setenv("NO_COLOR", "")
+    lmlab("run", "hi", "--no-color")
+    assert os.environ["NO_COLOR"] == "1"
+
+
+def test_an_unknown_command_suggests_one(lmlab: Lmlab) -> None:
+    outcome = lmlab("rnu")
+    assert outcome.code == 2
+    assert outcome.err == "lmlab: No such command 'rnu'. Did you mean 'run'?; see 'lmlab --help'\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_is_data_on_stdout(lmlab: Lmlab, arguments: Sequence[str]) -> None:
+    outcome = lmlab(*arguments)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "chat" in outcome.out
+    assert "run" in outcome.out
+
+
+@pytest.mark.parametrize("command", ["run", "chat"])
+def test_the_help_of_a_command_has_its_options_and_examples(lmlab: Lmlab, command: str) -> None:
+    outcome = lmlab(command, "--help")
+    assert outcome.code == 0
+    for text in ("--temp", "-ngl", "--system", "--offline", "Examples", f"lmlab {command} "):
+        assert text in outcome.out
+
+
+def test_the_version_is_data(lmlab: Lmlab) -> None:
+    from lmlab import __version__
+
+    assert lmlab("--version").out == f"lmlab {__version__}\n"
+    assert lmlab("-V").out == f"lmlab {__version__}\n"
+    assert lmlab("--version", "run").out == f"lmlab {__version__}\n"
+
+
+def test_the_shell_completes_models(
+    lmlab: Lmlab, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "models").mkdir(parents=True)
+    (home / "models" / "mine.gguf").touch()
+    (home / "config.toml").write_text('[aliases]\nsmall = "hf:a/b"\n')
+    monkeypatch.setenv("_LMLAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "lmlab run -m ")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    with pytest.raises(SystemExit) as ended:
+        lmlab()
+    assert ended.value.code == 0
+    offered = capsys.readouterr().out.split()
+    assert {"smollm2", "gemma3-270m", "small", str(home / "models" / "mine.gguf")} <= set(offered)
+
+
+def test_a_broken_config_file_is_one_line(fake: Fake, lmlab: Lmlab, home: Path) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text("temperature = 1\n")
+    outcome = lmlab("run", "hi")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "unknown key 'temperature'" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_no_prompt_says_how_to_give_one(fake: Fake, lmlab: Lmlab) -> None:
+    for stdin in (Terminal(), b"", b"\n"):
+        outcome = lmlab("run", stdin=stdin)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert outcome.err == (
+            "lmlab: no prompt: give one as an argument (lmlab run Hello) or on stdin (lmlab run < file)\n"
+        )
