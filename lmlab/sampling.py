@@ -6,7 +6,6 @@ Knows nothing of models or samplers; the engine turns these values into a llama.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -42,10 +41,7 @@ class SamplingParams:
             if value is not None:
                 object.__setattr__(self, parameter.name, parameter.check(value))
         if self.stop is not None:
-            stop = tuple(self.stop)
-            if not all(isinstance(text, str) and text for text in stop):
-                raise SamplingError("stop: give a text that is not empty")
-            object.__setattr__(self, "stop", stop)
+            object.__setattr__(self, "stop", _stop_texts(self.stop))
 
     def merge(self, below: SamplingParams) -> SamplingParams:
         """Return these parameters with every unset one taken from ``below``."""
@@ -88,6 +84,15 @@ class SamplingParams:
 _FIELDS = {f.name for f in fields(SamplingParams)}
 
 
+def _stop_texts(value: Any) -> tuple[str, ...]:
+    # A text is a sequence of texts too: taken for one, each of its characters would end the reply.
+    if not isinstance(value, (list, tuple)):
+        raise SamplingError(f"stop {value!r}: give a list of texts")
+    if not all(isinstance(text, str) and text for text in value):
+        raise SamplingError("stop: give a text that is not empty")
+    return tuple(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One number a person can turn: its name, range, step for a nudge, value that switches it off, and one-line help."""
@@ -106,7 +111,8 @@ class Parameter:
         wrong = SamplingError(f"{self.label} {value}: give {self.describe_range()}")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong
-        if not math.isfinite(value) or not self.minimum <= value <= self.maximum:
+        # NaN is in no range, and infinity is beyond every one.
+        if not self.minimum <= value <= self.maximum:
             raise wrong
         if self.kind == "int":
             if value != int(value):
@@ -124,9 +130,9 @@ class Parameter:
 
     def describe_range(self) -> str:
         noun = "a whole number" if self.kind == "int" else "a number"
-        if self.maximum >= 2**31 - 1:
+        if self.maximum == _ANY:
             return f"{noun} of {self.minimum:g} or more"
-        return f"{noun} from {self.minimum:g} to {self.maximum:g}"
+        return f"{noun} from {self.minimum:.10g} to {self.maximum:.10g}"
 
     def format(self, value: float | None) -> str:
         if value is None:

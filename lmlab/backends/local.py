@@ -5,6 +5,7 @@ Knows nothing of what the worker does inside.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -55,12 +56,14 @@ class LocalBackend:
         self._log_folder = log_folder
         self._changed = threading.Condition(threading.RLock())
         self._sinks: dict[str, EventSink] = {}
-        # Commands for a worker that does not listen yet, and requests that no worker has answered with anything yet.
-        self._unsent: list[Command] = []
-        self._unheard: dict[str, Generate] = {}
+        # The commands of each request that no worker has answered with anything yet, in order, and which of these
+        # requests a worker has died of, perhaps.
+        self._unheard: dict[str, list[Command]] = {}
+        self._suspect: set[str] = set()
         self._connection: Connection | None = None
         self._process: WorkerProcess | None = None
         self._thread: threading.Thread | None = None
+        self._serving = False
         self._info: ModelInfo | None = None
         self._error: LmlabError | None = None
         self._closed = False
@@ -78,9 +81,10 @@ class LocalBackend:
     def _start(self) -> None:
         if self._closed:
             raise UsageError("this model has been closed; open it again")
-        if self._thread is None:
+        if not self._serving:
+            self._serving = True
             self._error = None
-            self._thread = threading.Thread(target=self._run, daemon=True, name="worker-reader")
+            self._thread = threading.Thread(target=self._run, args=(self._thread,), daemon=True, name="worker-reader")
             self._thread.start()
 
     def wait_ready(self) -> ModelInfo:
@@ -95,24 +99,24 @@ class LocalBackend:
         with self._changed:
             self._start()
             self._sinks[request.id] = sink
-            self._unheard[request.id] = Generate(request)
-            self.post(self._unheard[request.id])
+            self._unheard[request.id] = []
+            self.post(Generate(request))
         return LocalHandle(self, request.id)
 
-    def post(self, command: Command) -> None:
+    def post(self, command: Generate | Update | Cancel) -> None:
         """Send ``command`` to the worker, now or as soon as it listens; drop it when its request has ended."""
+        request_id = command.request.id if isinstance(command, Generate) else command.request_id
         with self._changed:
-            request_id = command.request.id if isinstance(command, Generate) else getattr(command, "request_id", "")
             if request_id not in self._sinks:
                 return
+            if request_id in self._unheard:
+                self._unheard[request_id].append(command)
             if self._connection is not None:
                 try:
                     self._connection.send(command)
-                    return
                 except OSError:
                     # It has just died, and the reader is about to learn it.
                     return
-            self._unsent.append(command)
 
     def close(self) -> None:
         with self._changed:
@@ -123,28 +127,36 @@ class LocalBackend:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _run(self) -> None:
+    def _run(self, previous: threading.Thread | None) -> None:
         """Be the reader of one worker after another, until there is nothing left to do for one."""
-        while True:
+        if previous is not None:
+            # It may still be telling what was lost, and callbacks come one at a time.
+            previous.join()
+        serving = True
+        while serving:
             error = self._serve()
             if self._closed:
                 error = EngineStopped("the model was closed")
             self._on_status(Stopped(error))
             with self._changed:
                 self._connection = self._process = self._info = None
-                # Those the dead worker had not answered go to the next one, once: one of them may be what killed it.
-                again = self._unheard if isinstance(error, EngineStopped) and not self._closed else {}
-                self._unheard = {}
-                self._unsent = list(again.values())
-                lost = {request_id: self._sinks.pop(request_id) for request_id in list(self._sinks.keys() - again)}
-                self._error = error
-                if not again:
-                    self._thread = None
-                self._changed.notify_all()
+                # What the dead worker had not answered goes to the next one, once: it may be what killed it.
+                again = self._unheard.keys() - self._suspect
+                if self._closed or not isinstance(error, EngineStopped):
+                    again = set()
+                self._suspect = again
+                self._unheard = {
+                    request_id: self._unheard[request_id] for request_id in self._unheard if request_id in again
+                }
+                lost = {request_id: sink for request_id, sink in self._sinks.items() if request_id not in again}
+                for request_id in lost:
+                    del self._sinks[request_id]
+                serving = self._serving = bool(again)
+                if not serving:
+                    self._error = error
+                    self._changed.notify_all()
             for request_id, sink in lost.items():
                 sink(Failed(request_id, error))
-            if not again:
-                return
 
     def _serve(self) -> LmlabError:
         """Start a worker and pass on what it says until it ends; return why it did."""
@@ -152,28 +164,33 @@ class LocalBackend:
             process = WorkerProcess(self._log_folder)
         except OSError as error:
             return EngineStopped(f"the engine could not be started: {error}")
+        except LmlabError as error:
+            return error
         with self._changed:
             self._process = process
-            if self._closed:
-                process.end(0)
+        if self._closed:
+            process.end(0)
+            return EngineStopped("the model was closed")
         self._on_status(Loading(0.0))
         try:
-            connection = process.connect()
-            connection.send(Load(self._spec))
-            with self._changed:
-                self._connection = connection
-                unsent, self._unsent = self._unsent, []
-                for command in unsent:
-                    connection.send(command)
-            while True:
-                refused = self._take(connection.recv())
-                if refused is not None:
-                    process.end()
-                    return refused
+            with process.connect() as connection:
+                connection.send(Load(self._spec))
+                with self._changed:
+                    self._connection = connection
+                    for command in itertools.chain.from_iterable(self._unheard.values()):
+                        connection.send(command)
+                while True:
+                    refused = self._take(connection.recv())
+                    if refused is not None:
+                        return refused
         except EngineStopped as error:
             return error
         except (EOFError, OSError):
             return process.explain()
+        finally:
+            with self._changed:
+                self._connection = None
+            process.end()
 
     def _take(self, report: object) -> LmlabError | None:
         """Pass on one report; return the error that ends the worker's life, if this is one."""

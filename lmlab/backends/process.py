@@ -18,6 +18,8 @@ from lmlab.terminal_text import one_line
 from lmlab.worker.messages import ABORT_MARK
 
 KEPT_LOGS = 10
+CRASH_S = 10.0
+"""Longest that a crash may take, with a dump of its memory."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; Unix socket addresses hold about 104 on macOS and 108 on Linux."""
 
@@ -49,8 +51,13 @@ class WorkerProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         key = secrets.token_bytes(32)
-        # Only this user can enter the folder, and it is gone once the connection stands.
-        with tempfile.TemporaryDirectory(prefix="lmlab-") as folder:
+        try:
+            # Only this user can enter the folder, and it is gone once the connection stands.
+            private = tempfile.TemporaryDirectory(prefix="lmlab-")
+        except OSError as error:
+            self.end(0)
+            raise EngineStopped(f"the engine could not be started: no temporary folder: {error}") from None
+        with private as folder:
             family, address = _address(folder)
             try:
                 self._process.stdin.write(json.dumps([family, address, key.hex()]) + "\n")
@@ -62,16 +69,18 @@ class WorkerProcess:
                 # JSON has no tuples; an internet address is one.
                 target = (listening[0], listening[1]) if isinstance(listening, list) else listening
                 return Client(target, family=family, authkey=key)
-            except OSError:
+            # ValueError: its input is closed, so it is being ended.
+            except (EOFError, OSError, ValueError):
                 raise self.explain() from None
             finally:
                 self._process.stdout.close()
 
     def explain(self) -> EngineStopped:
-        """Wait for the process to end and return why it did."""
+        """Return why the process ended. One that does not, though it cannot be talked to any more, is made to."""
+        self.end(CRASH_S)
         code = self._process.wait()
         return EngineStopped(
-            f"the engine stopped: {self._reason(code)} (log: {self.log}); the next message restarts it"
+            f"the engine stopped: {self._reason(code)} (log: {self.log}); try again, and it starts anew"
         )
 
     def _reason(self, code: int) -> str:
@@ -105,6 +114,8 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
 
 
 def _address(folder: str) -> tuple[str, str | list[str | int]]:
@@ -117,10 +128,14 @@ def _address(folder: str) -> tuple[str, str | list[str | int]]:
 
 
 def _tail(path: Path, size: int = 16_384) -> str:
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - size))
-        return file.read().decode("utf-8", "replace")
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - size))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        # Another lmlab that keeps only the latest logs may have removed it.
+        return ""
 
 
 def _prune(folder: Path) -> None:

@@ -145,7 +145,7 @@ class GeneralOptions:
 
 
 MODEL_HELP = (
-    "A path, a name such as smollm2, hf:owner/repo[:QUANT], pypi:package or ollama:name. "
+    "A path, a name such as smollm2, hf:owner/repo[:QUANT] or pypi:package. "
     "Usually LMLAB_MODEL, the config file's, the last one used, or smollm2."
 )
 ModelOption = Annotated[

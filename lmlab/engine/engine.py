@@ -61,6 +61,7 @@ class Engine:
         self._waiting: deque[Running] = deque()
         self._running: list[Running] = []
         self._pace = Pace()
+        self._interruptible = True
 
     @property
     def policy(self) -> ReusePolicy:
@@ -81,7 +82,8 @@ class Engine:
     def cancel(self, request_id: str) -> None:
         """End a request now, interrupting the decode that is running; Ended with ``cancelled`` follows."""
         self._mailbox.cancelled.append(request_id)
-        self._context.interrupt()
+        if self._interruptible:
+            self._context.interrupt()
 
     def finish(self, request_id: str) -> list[EngineEvent]:
         """End a running request with reason ``stop``: the caller saw in its text what the engine cannot see."""
@@ -93,7 +95,9 @@ class Engine:
         events = self._read_mailbox()
         self._admit(events)
         plan = plan_step(self._running, self._pace, self._context.batch.capacity)
-        if plan:
+        # An interrupt costs a recurrent model every state it holds: not worth it for one token a sequence.
+        self._interruptible = self._policy != "recurrent" or any(part.count > 1 for part in plan)
+        if plan and not self._mailbox.cancelled:
             rows = self._fill(plan)
             begin = self._clock()
             status = self._context.decode()
@@ -244,12 +248,25 @@ class Engine:
 
     def _restore(self, plan: list[Slice]) -> None:
         """After an interrupt: forget what a half-done batch left behind, so that its requests go on from where they were."""
+        if self._policy == "recurrent":
+            self._forget()
+            return
         for running in (part.running for part in plan):
             whole = self._context.cut(running.sequence, running.computed)
             intact = self._cache.window_intact(running.sequence, running.computed)
             if running.computed and not (whole and intact):
-                self._context.drop(running.sequence)
-                running.computed = 0
+                self._recompute(running)
+
+    def _forget(self) -> None:
+        """Begin every request again: a batch cut short leaves states, of idle sequences too, moved but not yet copied."""
+        while self._cache.evict():
+            pass
+        for running in self._running:
+            self._recompute(running)
+
+    def _recompute(self, running: Running) -> None:
+        self._context.drop(running.sequence)
+        running.computed = running.cached = 0
 
     def _make_room(self, events: list[EngineEvent]) -> None:
         """No KV cells are free: give up an idle prefix, or else set the youngest request back, or else end the only one."""
@@ -258,9 +275,9 @@ class Engine:
         youngest = self._running[-1]
         if len(self._running) > 1:
             self._running.remove(youngest)
-            self._context.drop(youngest.sequence)
+            self._recompute(youngest)
             self._free.append(youngest.sequence)
-            youngest.sequence, youngest.computed = -1, 0
+            youngest.sequence = -1
             self._waiting.appendleft(youngest)
         else:
             events.append(self._end(youngest, "context"))
@@ -277,3 +294,5 @@ class Engine:
                 "llama.cpp could not compute this step; its log says why (`lmlab chat` shows where it is)"
             )
             events.append(Refused(running.request.id, error))
+        if self._policy == "recurrent":
+            self._forget()

@@ -24,7 +24,7 @@ class Resident:
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return how many tokens two sequences share from the start."""
+    """Return how many tokens two sequences, both tuples or both lists, share from the start."""
     low, high = 0, min(len(left), len(right))
     # Slices compare in C: halve towards the first difference.
     while low < high:
@@ -72,8 +72,8 @@ class PrefixCache:
         """Whether all that a token at ``position`` attends to is still held; llama.cpp drops old cells silently."""
         if self._policy != "sliding-window":
             return True
-        first = self._context.first_position(sequence)
-        return first == 0 or 0 < first < position - self._window
+        # A token attends to itself and the window - 1 positions before it. Old cells go first, so no gap lies after them.
+        return 0 <= self._context.first_position(sequence) <= max(0, position - self._window + 1)
 
     def begin(self, resident: Resident, length: int, sequence: int) -> None:
         """Let the empty ``sequence`` begin with ``length`` positions of ``resident``, now the most recently used."""
@@ -85,12 +85,12 @@ class PrefixCache:
         """Move what ``sequence`` holds, ``tokens``, to the shelf; ``sequence`` is empty afterwards.
 
         A resident that ``tokens`` begin with is replaced: nothing could match it better than its extension, except
-        where a state cannot be cut back.
+        where a state cannot be cut back; there only its equal is.
         """
         held = tuple(tokens)
-        if self._policy != "recurrent":
-            for resident in [r for r in self._residents if held[: len(r.tokens)] == r.tokens]:
-                self._give_up(resident)
+        least = len(held) if self._policy == "recurrent" else 0
+        for resident in [r for r in self._residents if len(r.tokens) >= least and held[: len(r.tokens)] == r.tokens]:
+            self._give_up(resident)
         if not self._free:
             self._give_up(self._residents[0])
         shelf = self._free.pop()

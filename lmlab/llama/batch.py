@@ -38,8 +38,11 @@ class Batch:
     def add(self, tokens: Sequence[int], position: int, sequence: int, *, logits: bool) -> int:
         """Append ``tokens`` of one sequence from ``position`` on; ``logits`` asks for the last row's.
 
-        Returns the index of the last row, by which its logits are read. Raises ValueError when there is no room.
+        Returns the index of the last row, by which its logits are read. Raises ValueError when there is no room,
+        or nothing to append.
         """
+        if not tokens:
+            raise ValueError("no tokens to append")
         start = int(self.struct.n_tokens)
         end = start + len(tokens)
         if end > self.capacity:

@@ -36,12 +36,15 @@ class Context:
     """
 
     def __init__(self, model: Model, *, context: int, sequences: int, idle: int, batch: int, threads: int) -> None:
+        if sequences + idle > MAX_SEQUENCE_IDS:
+            raise ValueError(f"{sequences} sequences and {idle} idle ones are more than {MAX_SEQUENCE_IDS}")
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = context
         parameters.n_batch = max(batch, sequences + idle)
         parameters.n_ubatch = min(512, parameters.n_batch)
         parameters.n_seq_max = sequences + (idle if model.recurrent else 0)
-        parameters.n_outputs_max = sequences
+        # llama.cpp ends the process when it may have more sequences than outputs.
+        parameters.n_outputs_max = parameters.n_seq_max
         parameters.n_threads = threads
         # Any ubatch of more than one token uses the batch count, so the two must agree.
         parameters.n_threads_batch = threads
@@ -99,8 +102,13 @@ class Context:
         self._flag.value = b"0"  # type: ignore[attr-defined]
 
     def logits(self, row: int) -> npt.NDArray[np.float32]:
-        """Return the logits of a batch row that asked for them, shape (vocabulary,); valid until the next decode."""
+        """Return the logits of a batch row that asked for them, shape (vocabulary,); valid until the next decode.
+
+        Raises ValueError for any other row.
+        """
         pointer = llama_cpp.llama_get_logits_ith(self.pointer, row)
+        if not pointer:
+            raise ValueError(f"row {row} of the batch has no logits")
         return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
 
     def first_position(self, sequence: int) -> int:
@@ -129,6 +137,8 @@ class Context:
         """Let ``target``, which must be empty, begin with the first ``length`` positions of ``source``; copies nothing."""
         self._check(source)
         self._check(target)
+        if length < 0:
+            raise ValueError(f"length {length} is negative")
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 
 import llama_cpp
@@ -15,11 +16,12 @@ class Vocabulary:
 
     def __init__(self, model_pointer: object) -> None:
         self.pointer = llama_cpp.llama_model_get_vocab(model_pointer)
-        self.size = int(llama_cpp.llama_vocab_n_tokens(self.pointer))
+        # A file without a vocabulary can still count tokens; spelling or reading one of them ends the process.
+        none = llama_cpp.llama_vocab_type(self.pointer) == llama_cpp.LLAMA_VOCAB_TYPE_NONE
+        self.size = 0 if none else int(llama_cpp.llama_vocab_n_tokens(self.pointer))
         self.bos = int(llama_cpp.llama_vocab_bos(self.pointer))
         self.eos = int(llama_cpp.llama_vocab_eos(self.pointer))
         self.add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.pointer))
-        self._buffer = ctypes.create_string_buffer(256)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of ``text``, no BOS added. ``special``: the text of a special token becomes that token."""
@@ -35,14 +37,16 @@ class Vocabulary:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """Return the bytes of one token, possibly part of a character. A control token is empty unless ``special``."""
-        if not 0 <= token < self.size:
-            raise ValueError(f"token {token} is not in a vocabulary of {self.size}")
-        length = int(llama_cpp.llama_token_to_piece(self.pointer, token, self._buffer, len(self._buffer), 0, special))
-        if length < 0:
-            long = ctypes.create_string_buffer(-length)
-            length = int(llama_cpp.llama_token_to_piece(self.pointer, token, long, len(long), 0, special))
-            return long.raw[:length]
-        return self._buffer.raw[:length]
+        self._check(token)
+        # A buffer of its own for each call: prompts are encoded in one thread while replies are spelled in another.
+        room = 64
+        for _ in range(2):
+            buffer = ctypes.create_string_buffer(room)
+            length = int(llama_cpp.llama_token_to_piece(self.pointer, token, buffer, room, 0, special))
+            if length >= 0:
+                return buffer.raw[:length]
+            room = -length
+        raise ValueError(f"llama.cpp could not spell token {token}")
 
     def text(self, token: int) -> str:
         """Return the token as it stands in the vocabulary, or nothing for none (-1)."""
@@ -52,10 +56,16 @@ class Vocabulary:
 
     def is_end(self, token: int) -> bool:
         """Whether ``token`` ends a generation."""
+        self._check(token)
         return bool(llama_cpp.llama_vocab_is_eog(self.pointer, token))
 
     def is_control(self, token: int) -> bool:
+        self._check(token)
         return bool(llama_cpp.llama_vocab_is_control(self.pointer, token))
+
+    def _check(self, token: int) -> None:
+        if not 0 <= token < self.size:
+            raise ValueError(f"token {token} is not in a vocabulary of {self.size}")
 
 
 class Model:
@@ -74,7 +84,7 @@ class Model:
 
         self._progress = llama_cpp.llama_progress_callback(proceed)
         parameters.progress_callback = self._progress
-        self.pointer = llama_cpp.llama_model_load_from_file(path.encode("utf-8"), parameters)
+        self.pointer = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self.pointer:
             raise ModelLoadError(f"llama.cpp could not load {path}")
         self.vocabulary = Vocabulary(self.pointer)

@@ -9,6 +9,9 @@ import llama_cpp
 from lmlab.llama.context import Context
 from lmlab.sampling import SamplingParams
 
+COLDEST = 1e-30
+"""A temperature below this is greedy: logits divided by it overflow, and the draw would be of the least likely."""
+
 
 class Sampler:
     """A llama.cpp chain: penalties, top-k, top-p, min-p, temperature, draw.
@@ -57,7 +60,7 @@ class Sampler:
                 llama_cpp.llama_sampler_accept(stage, token)
             stages.append(stage)
         temperature = _value(sampling.temperature)
-        if temperature > 0:
+        if temperature >= COLDEST:
             if sampling.top_k:
                 stages.append(_checked(llama_cpp.llama_sampler_init_top_k(sampling.top_k), "top-k"))
             if _value(sampling.top_p) < 1:
@@ -73,6 +76,8 @@ class Sampler:
 
     def sample(self, context: Context, row: int) -> int:
         """Draw the token that follows batch row ``row``, and remember it for the penalties."""
+        # A row without logits ends the process inside the draw; here it raises.
+        context.logits(row)
         return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, row))
 
     def close(self) -> None:

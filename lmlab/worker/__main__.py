@@ -60,9 +60,7 @@ def main() -> None:
     threading.excepthook = lambda hook: _end(hook.exc_type, hook.exc_value, hook.exc_traceback)
     family, address, key = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
-    listener = Listener(
-        tuple(address) if family == "AF_INET" else address, family=family, authkey=bytes.fromhex(key)
-    )
+    listener = Listener(tuple(address) if family == "AF_INET" else address, family=family, authkey=bytes.fromhex(key))
     print(json.dumps(listener.address), flush=True)
     # From here on whatever is printed belongs in the log.
     os.dup2(2, 1)

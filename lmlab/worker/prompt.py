@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from lmlab.errors import PromptError, TemplateError
@@ -27,7 +28,6 @@ class Vocabulary(Protocol):
     def tokenize(self, text: str, *, special: bool) -> list[int]: ...
     def piece(self, token: int, *, special: bool = False) -> bytes: ...
     def text(self, token: int) -> str: ...
-    def is_control(self, token: int) -> bool: ...
 
 
 class PromptEncoder:
@@ -43,6 +43,7 @@ class PromptEncoder:
         self._template = template
         self._special = special
         self._given: dict[str, ChatTemplate] = {}
+        self._adds_space = b"".join(map(vocabulary.piece, vocabulary.tokenize("a", special=False))) == b" a"
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the ids of ``prompt``, BOS once where the model wants one. Raises PromptError or TemplateError."""
@@ -69,7 +70,9 @@ class PromptEncoder:
         markers = _Markers()
         inert = [self._mark_special(m.content, markers) for m in prompt.messages]
         replies = {index for index, m in enumerate(prompt.messages) if self._replayable(m)}
-        expected = template.render(plain)
+        # One moment for all the renderings of this prompt: they are compared.
+        now = datetime.now()
+        expected = template.render(plain, now=now)
         # A template may trim or rewrite replies: mark those it leaves as they are, seen by rendering with and without.
 
         def render(marked: set[int]) -> str | None:
@@ -77,7 +80,8 @@ class PromptEncoder:
                 [
                     {"role": m.role, "content": markers.reply(index, m) if index in marked else inert[index]}
                     for index, m in enumerate(prompt.messages)
-                ]
+                ],
+                now=now,
             )
             return rendered if markers.plain(rendered) == expected else None
 
@@ -103,16 +107,18 @@ class PromptEncoder:
         return self._given[source]
 
     def _replayable(self, message: Message) -> bool:
-        """Whether a reply's tokens are of this vocabulary and spell exactly its text."""
+        """Whether a reply's tokens are of this vocabulary and spell exactly its text, with no special token unseen."""
         tokens = message.tokens
         if message.role != "assistant" or not tokens or not all(0 <= t < self._vocabulary.size for t in tokens):
             return False
-        return b"".join(map(self._vocabulary.piece, tokens)) == message.content.encode("utf-8")
+        pieces = [self._vocabulary.piece(token) for token in tokens]
+        return all(pieces) and b"".join(pieces) == message.content.encode("utf-8")
 
     def _mark_special(self, text: str, markers: _Markers) -> str:
         """Return ``text`` with the text of every special token in it marked as inert."""
         ids = self._vocabulary.tokenize(text, special=True)
-        found = {self._vocabulary.text(i) for i in set(ids) if self._vocabulary.is_control(i)}
+        # Special are those that spell nothing: control tokens and the unknown token.
+        found = {self._vocabulary.text(i) for i in set(ids) if not self._vocabulary.piece(i)}
         found = {name for name in found if name and name in text}
         if not found:
             return text
@@ -124,22 +130,24 @@ class PromptEncoder:
         for part in parts:
             if isinstance(part, tuple):
                 ids.extend(part)
-            elif part.inert:
-                ids.extend(
-                    self._continue_plain(part.text) if ids else self._vocabulary.tokenize(part.text, special=False)
-                )
             else:
-                ids.extend(self._vocabulary.tokenize(part.text, special=True))
+                ids.extend(self._spell(part.text, special=not part.inert, before=ids[-1] if ids else None))
         return ids
 
-    def _continue_plain(self, text: str) -> list[int]:
-        """Tokenize plain text that goes on from other text: no space before it, where a vocabulary would add one."""
-        lead = "\n"
-        before = self._vocabulary.tokenize(lead, special=False)
-        whole = self._vocabulary.tokenize(lead + text, special=False)
-        if whole[: len(before)] == before:
-            return whole[len(before) :]
-        return self._vocabulary.tokenize(text, special=False)
+    def _spell(self, text: str, *, special: bool, before: int | None) -> list[int]:
+        """Tokenize ``text`` that follows the token ``before``.
+
+        Some vocabularies put a space before a text that begins a prompt or follows a special token, and only there.
+        """
+        vocabulary = self._vocabulary
+        if self._adds_space and before is not None and vocabulary.piece(before):
+            # Behind a character that it does not merge with; no text can merge with all of these.
+            for lead in "\n.a":
+                alone = vocabulary.tokenize(lead, special=False)
+                both = vocabulary.tokenize(lead + text, special=special)
+                if both[: len(alone)] == alone:
+                    return both[len(alone) :]
+        return vocabulary.tokenize(text, special=special)
 
 
 class _Text:

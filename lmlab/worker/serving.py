@@ -50,7 +50,9 @@ class Worker:
         self._sending = threading.Lock()
         self._wake = threading.Event()
         self._prompts: queue.SimpleQueue[tuple[Request, float]] = queue.SimpleQueue()
-        # Requests that the engine does not know yet, and what was said of them meanwhile.
+        # Requests that the engine does not know yet, and what was said of them meanwhile. Under a lock, so that what
+        # is repeated to the engine does not overtake what is said next.
+        self._handing_over = threading.Lock()
         self._encoding: set[str] = set()
         self._cancelled: set[str] = set()
         self._updated: dict[str, SamplingParams] = {}
@@ -99,42 +101,52 @@ class Worker:
             os._exit(0)
 
     def _cancel(self, request_id: str) -> None:
-        if request_id in self._encoding:
-            self._cancelled.add(request_id)
-        if self._loaded is not None:
-            self._loaded.engine.cancel(request_id)
+        with self._handing_over:
+            if request_id in self._encoding:
+                self._cancelled.add(request_id)
+            elif self._loaded is not None:
+                self._loaded.engine.cancel(request_id)
 
     def _update(self, request_id: str, asked: SamplingParams) -> None:
-        if request_id in self._encoding:
-            self._updated[request_id] = asked
-        if self._loaded is not None and self._replies is not None:
-            in_force = self._replies.sampling(request_id)
-            if in_force is not None:
-                self._loaded.engine.update(request_id, self._resolve(self._loaded, asked, in_force.seed))
+        with self._handing_over:
+            if request_id in self._encoding:
+                self._updated[request_id] = asked
+            elif self._loaded is not None and self._replies is not None:
+                in_force = self._replies.sampling(request_id)
+                if in_force is not None:
+                    self._loaded.engine.update(request_id, self._resolve(self._loaded, asked, in_force.seed))
 
     def _encode(self, loaded: Loaded, replies: Replies) -> None:
         while True:
             request, received = self._prompts.get()
-            if request.id in self._cancelled:
-                self._encoding.discard(request.id)
+            tokens: tuple[int, ...] = ()
+            refusal: LmlabError | None = None
+            if request.id not in self._cancelled:
+                try:
+                    tokens = tuple(loaded.encoder.encode(request.prompt))
+                except LmlabError as error:
+                    refusal = error
+            with self._handing_over:
+                cancelled, asked = self._forget(request.id)
+                if not cancelled and refusal is None:
+                    sampling = self._resolve(loaded, request.sampling, None)
+                    replies.add(request.id, len(tokens), sampling)
+                    loaded.engine.submit(EngineRequest(request.id, tokens, sampling, request.logprobs, received))
+                    if asked is not None:
+                        loaded.engine.update(request.id, self._resolve(loaded, asked, sampling.seed))
+            if cancelled:
                 self._say([_never_ran(request.id, received)])
-                continue
-            try:
-                tokens = tuple(loaded.encoder.encode(request.prompt))
-            except LmlabError as error:
-                self._encoding.discard(request.id)
-                self._say([Failed(request.id, error)])
-                continue
-            sampling = self._resolve(loaded, request.sampling, None)
-            replies.add(request.id, len(tokens), sampling)
-            loaded.engine.submit(EngineRequest(request.id, tokens, sampling, request.logprobs, received))
-            # Only now does the engine know the request; what came for it before is repeated.
-            self._encoding.discard(request.id)
-            if request.id in self._cancelled:
-                loaded.engine.cancel(request.id)
-            if (asked := self._updated.pop(request.id, None)) is not None:
-                loaded.engine.update(request.id, self._resolve(loaded, asked, sampling.seed))
-            self._wake.set()
+            elif refusal is not None:
+                self._say([Failed(request.id, refusal)])
+            else:
+                self._wake.set()
+
+    def _forget(self, request_id: str) -> tuple[bool, SamplingParams | None]:
+        """Encoding a request is over; return whether it was cancelled meanwhile, and what it was last updated to."""
+        self._encoding.discard(request_id)
+        cancelled = request_id in self._cancelled
+        self._cancelled.discard(request_id)
+        return cancelled, self._updated.pop(request_id, None)
 
     @staticmethod
     def _resolve(loaded: Loaded, asked: SamplingParams, seed: int | None) -> SamplingParams:

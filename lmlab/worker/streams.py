@@ -96,11 +96,13 @@ class Replies:
             # A stop string can be completed by the very token that exhausted max_tokens or the context.
             reason="stop" if reply.stream.stopped else event.reason,
             tail=tail,
-            tokens=self._spelling("".join(reply.text), reply.tokens),
+            tokens=self._spelling(reply),
             usage=messages.Usage(reply.prompt_tokens, event.cached, len(reply.tokens)),
             timings=messages.Timings(
                 ttft_s=event.first_s,
-                prefill_tokens_per_s=decoded / event.prefill_s if event.first_s is not None else None,
+                prefill_tokens_per_s=decoded / event.prefill_s
+                if event.first_s is not None and event.prefill_s > 0
+                else None,
                 decode_tokens_per_s=(event.drawn - 1) / event.decode_s if event.decode_s > 0 else None,
                 total_s=event.total_s,
             ),
@@ -108,12 +110,14 @@ class Replies:
             logprob=sum(reply.logprobs) / len(reply.logprobs) if reply.logprobs else None,
         )
 
-    def _spelling(self, text: str, tokens: list[int]) -> tuple[int, ...]:
-        """Return the tokens that spell ``text``: all of them, or those before a stop string that was cut away."""
-        length = len(text.encode("utf-8"))
+    def _spelling(self, reply: Reply) -> tuple[int, ...]:
+        """Return the tokens that spell the reply's text: all of them, or those before a stop string that was cut away."""
+        if not reply.stream.stopped:
+            return tuple(reply.tokens)
+        length = len("".join(reply.text).encode("utf-8"))
         spelled = 0
-        for count, token in enumerate(tokens):
+        for count, token in enumerate(reply.tokens):
             if spelled >= length:
-                return tuple(tokens[:count])
+                return tuple(reply.tokens[:count])
             spelled += len(self._piece(token))
-        return tuple(tokens)
+        return tuple(reply.tokens)

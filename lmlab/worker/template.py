@@ -5,11 +5,12 @@ Templates come with model files, so they are not trusted. Knows messages and tex
 
 from __future__ import annotations
 
-import ctypes
 import json
-import threading
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import FrameType
 from typing import Any
 
 import jinja2
@@ -23,6 +24,8 @@ from lmlab.errors import TemplateError
 TIME_LIMIT_S = 5.0
 LONGEST_REPEAT = 1_000_000
 """Characters or items that ``*`` may make in a template; without a bound one expression could take all memory."""
+_TEMPLATE_FILE = "<template>"
+"""What Jinja2 calls the file of a template that came as text."""
 
 
 class _Refused(Exception):
@@ -30,7 +33,7 @@ class _Refused(Exception):
 
 
 class _TimedOut(BaseException):
-    """Raised inside the rendering thread; not an Exception, so that nothing in between can take it for its own."""
+    """Raised in the midst of a rendering; not an Exception, so that nothing in between can take it for its own."""
 
 
 class _Generation(Extension):
@@ -59,20 +62,21 @@ def _raise_exception(message: object) -> None:
     raise _Refused(str(message))
 
 
-def _strftime_now(pattern: str) -> str:
-    return datetime.now().strftime(pattern)
-
-
-def _tojson(value: object, ensure_ascii: bool = False, indent: int | None = None, **_: object) -> str:
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     # As transformers has it: no HTML escapes, unlike Jinja2's own filter.
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _environment() -> _Sandbox:
     # trim_blocks and lstrip_blocks: what templates written for transformers expect.
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation])
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
     environment.filters["tojson"] = _tojson
     return environment
 
@@ -92,37 +96,38 @@ class ChatTemplate:
             raise TemplateError(
                 f"the chat template is not valid at line {error.lineno}: {error.message}; use --raw, or another model"
             ) from None
+        # Jinja2 makes Python of it, and Python has limits of its own, such as 20 loops within one another.
+        except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
+            raise TemplateError(
+                f"the chat template cannot be compiled: {_flat(error)}; use --raw, or another model"
+            ) from None
 
-    def render(self, messages: Sequence[Mapping[str, Any]], *, generation_prompt: bool = True) -> str:
-        """Return the text of ``messages``. Raises TemplateError, with the line, when it cannot be had."""
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], *, generation_prompt: bool = True, now: datetime | None = None
+    ) -> str:
+        """Return the text of ``messages``; ``now`` is the time that a template may put into it.
+
+        Raises TemplateError, with the line, when it cannot be had.
+        """
         values = {
             **self._special,
             "messages": [dict(message) for message in messages],
             "add_generation_prompt": generation_prompt,
+            "strftime_now": lambda pattern: (now or datetime.now()).strftime(pattern),
         }
-        outcome: list[str | BaseException] = []
-
-        def work() -> None:
-            try:
-                outcome.append(self._template.render(values))
-            # Whatever a stranger's template raises is reported as its error; a thread has nowhere to raise it.
-            except BaseException as error:  # noqa: BLE001
-                outcome.append(error)
-
-        thread = threading.Thread(target=work, name="chat-template", daemon=True)
-        thread.start()
-        thread.join(self._time_limit_s)
-        while thread.is_alive():
-            # Python cannot end a thread, but it can raise in it; a template is Python code all the way.
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TimedOut))
-            thread.join(0.1)
-        result = outcome[0]
-        if isinstance(result, str):
-            return result
-        raise self._explain(result)
+        try:
+            return _within(self._time_limit_s, lambda: self._template.render(values))
+        except _TimedOut as error:
+            raise self._explain(error) from None
+        # Whatever a stranger's template raises is reported as its error.
+        except Exception as error:  # noqa: BLE001
+            raise self._explain(error) from None
 
     def _explain(self, error: BaseException) -> TemplateError:
         line = _template_line(error)
+        if line and isinstance(error, _TimedOut):
+            # Jinja2 corrects the lines in the trace of an Exception only.
+            line = self._template.get_corresponding_lineno(line)
         where = f" at line {line}" if line else ""
         if isinstance(error, _TimedOut):
             return TemplateError(
@@ -134,6 +139,26 @@ class ChatTemplate:
         return TemplateError(f"the chat template failed{where}: {kind}: {_flat(error)}; use --raw, or another model")
 
 
+def _within(seconds: float, work: Callable[[], str]) -> str:
+    """Return what ``work`` does, or raise _TimedOut in it after ``seconds``, at the next line of a template or call.
+
+    By tracing this thread: nothing else stops Python code from within, at a well-defined place.
+    """
+    deadline = time.monotonic() + seconds
+
+    def trace(frame: FrameType, _event: str, _value: object) -> Any:
+        if time.monotonic() > deadline:
+            raise _TimedOut
+        return trace if frame.f_code.co_filename == _TEMPLATE_FILE else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        return work()
+    finally:
+        sys.settrace(before)
+
+
 def _flat(error: BaseException) -> str:
     return " ".join(str(error).split())
 
@@ -143,7 +168,7 @@ def _template_line(error: BaseException) -> int | None:
     line = None
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<template>":
+        if trace.tb_frame.f_code.co_filename == _TEMPLATE_FILE:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line

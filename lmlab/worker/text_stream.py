@@ -43,10 +43,11 @@ class TextStream:
         if self.stopped:
             return ""
         self._held += text
-        found = [position for stop in self._stop if (position := self._held.find(stop)) >= 0]
+        # The one complete first, as if characters came one by one: the split into tokens must not change the reply.
+        found = [(start + len(stop), start) for stop in self._stop if (start := self._held.find(stop)) >= 0]
         if found:
             self.stopped = True
-            ready, self._held = self._held[: min(found)], ""
+            ready, self._held = self._held[: min(found)[1]], ""
             return ready
         keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
         ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]

@@ -1,0 +1,261 @@
+"""The sampler chain, held against a small reference in numpy, on the logits of a real model."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+
+import llama_cpp
+import numpy as np
+import pytest
+
+from lmlab.llama import Context, DecodeStatus, Model, Sampler
+from lmlab.sampling import DEFAULTS, SamplingParams
+
+OFF = SamplingParams(
+    temperature=1.0,
+    top_k=0,
+    top_p=1.0,
+    min_p=0.0,
+    repeat_penalty=1.0,
+    repeat_last_n=64,
+    presence_penalty=0.0,
+    frequency_penalty=0.0,
+    seed=1,
+)
+
+
+@pytest.fixture(scope="module")
+def context(smollm2_model: Model) -> Iterator[Context]:
+    """A context whose last decode left logits in row 4: "The capital of France is"."""
+    context = Context(smollm2_model, context=256, sequences=1, idle=0, batch=64, threads=2)
+    tokens = smollm2_model.vocabulary.tokenize("The capital of France is", special=False)
+    assert len(tokens) == 5
+    context.batch.add(tokens, 0, 0, logits=True)
+    assert context.decode() is DecodeStatus.DONE
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def logits(context: Context) -> np.ndarray:
+    return context.logits(4).copy()
+
+
+class Samplers:
+    """Makes samplers for one vocabulary and closes them."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self._vocabulary = vocabulary
+        self._made: list[Sampler] = []
+
+    def __call__(self, history: Sequence[int] = (), longest: int = 256, **values: float) -> Sampler:
+        sampling = SamplingParams(**values).merge(OFF)
+        self._made.append(Sampler(sampling, history, vocabulary=self._vocabulary, longest=longest))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for sampler in self._made:
+            sampler.close()
+
+
+@pytest.fixture
+def sampler(smollm2_model: Model) -> Iterator[Samplers]:
+    samplers = Samplers(smollm2_model.vocabulary.size)
+    yield samplers
+    samplers.close()
+
+
+def draws(sampler: Sampler, context: Context, count: int) -> list[int]:
+    return [sampler.sample(context, 4) for _ in range(count)]
+
+
+def distribution(sampler: Sampler, logits: np.ndarray) -> dict[int, float]:
+    """Return the tokens the chain would draw from and how likely each is."""
+    candidates = (llama_cpp.llama_token_data * len(logits))()
+    view = np.ctypeslib.as_array(candidates)
+    view["id"], view["logit"] = np.arange(len(logits)), logits
+    array = llama_cpp.llama_token_data_array(data=candidates, size=len(logits), selected=-1, sorted=False)
+    llama_cpp.llama_sampler_apply(sampler._chain, ctypes.byref(array))
+    left = [(array.data[i].id, array.data[i].p) for i in range(array.size)]
+    return {token: p for token, p in left if p > 0}
+
+
+def expected(logits: np.ndarray, history: Sequence[int] = (), **values: float) -> dict[int, float]:
+    """The same by the definitions, in float64."""
+    want = SamplingParams(**values).merge(OFF)
+    scores = logits.astype(np.float64)
+    recent = list(history)[-want.repeat_last_n :] if want.repeat_last_n else []
+    for token in set(recent):
+        scores[token] *= want.repeat_penalty if scores[token] <= 0 else 1 / want.repeat_penalty
+        scores[token] -= recent.count(token) * want.frequency_penalty + want.presence_penalty
+    order = np.argsort(-scores, kind="stable")
+    if want.top_k:
+        order = order[: want.top_k]
+    if want.top_p < 1:
+        reached = np.cumsum(softmax(scores[order]))
+        order = order[: int(np.searchsorted(reached, want.top_p)) + 1]
+    p = softmax(scores[order])
+    order = order[p >= want.min_p * p.max()]
+    return dict(zip(order.tolist(), softmax(scores[order] / want.temperature).tolist(), strict=True))
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    raised = np.exp(scores - scores.max())
+    return raised / raised.sum()
+
+
+HISTORY = [506, 3575, 282, 4649, 314, 7042, 7042, 7042]
+SETTINGS = [
+    {},
+    {"temperature": 0.3},
+    {"temperature": 3.0},
+    {"top_k": 1},
+    {"top_k": 7},
+    {"top_k": 10**9},
+    {"top_p": 0.0},
+    {"top_p": 0.5},
+    {"top_p": 0.9},
+    {"min_p": 0.02},
+    {"min_p": 0.3},
+    {"min_p": 1.0},
+    {"repeat_penalty": 1.4},
+    {"repeat_penalty": 0.5},
+    {"presence_penalty": 2.5},
+    {"presence_penalty": -1.5},
+    {"frequency_penalty": 1.25},
+    {"frequency_penalty": 1.25, "repeat_last_n": 2},
+    {"repeat_penalty": 1.4, "repeat_last_n": 0},
+    {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8, "repeat_penalty": 1.1, "presence_penalty": 0.5},
+]
+
+
+@pytest.mark.parametrize("values", SETTINGS, ids=str)
+def test_the_distribution_is_the_one_defined(logits: np.ndarray, sampler: Samplers, values: dict[str, float]) -> None:
+    # Penalized tokens that matter: the likeliest ones.
+    history = [*HISTORY, *np.argsort(-logits)[:3].tolist(), int(logits.argmax())]
+    got, want = distribution(sampler(history, **values), logits), expected(logits, history, **values)
+    likely = {token for token, p in want.items() if p > 1e-30}
+    assert likely <= set(got) <= set(want)
+    assert {token: got[token] for token in likely} == pytest.approx({t: want[t] for t in likely}, rel=1e-2, abs=1e-6)
+
+
+def test_each_setting_makes_a_difference(logits: np.ndarray) -> None:
+    """Guards the test above: a setting that changes nothing would prove nothing."""
+    history = [*HISTORY, *np.argsort(-logits)[:3].tolist(), int(logits.argmax())]
+    plain = expected(logits, history)
+    without_effect = [values for values in SETTINGS if expected(logits, history, **values) == plain]
+    assert without_effect == [{}, {"top_k": 10**9}, {"repeat_penalty": 1.4, "repeat_last_n": 0}]
+
+
+def test_draws_follow_the_distribution(context: Context, logits: np.ndarray, sampler: Samplers) -> None:
+    values = {"top_k": 5, "temperature": 2.0}
+    want = expected(logits, **values)
+    drawn = draws(sampler(**values), context, 2000)
+    assert set(drawn) == set(want)
+    for token, p in want.items():
+        assert abs(drawn.count(token) / 2000 - p) < 5 * (p * (1 - p) / 2000) ** 0.5
+
+
+def test_temperature_0_and_top_k_1_are_greedy(context: Context, logits: np.ndarray, sampler: Samplers) -> None:
+    likeliest = [int(logits.argmax())] * 5
+    assert draws(sampler(temperature=0.0, top_k=3, top_p=0.2), context, 5) == likeliest
+    assert draws(sampler(temperature=5.0, top_k=1), context, 5) == likeliest
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-37, 1e-39, 5e-46])
+def test_a_temperature_near_0_is_greedy_too(
+    context: Context, logits: np.ndarray, sampler: Samplers, temperature: float
+) -> None:
+    for cut in ({}, {"top_k": 40}, {"top_p": 0.95, "min_p": 0.05}):
+        assert set(draws(sampler(temperature=temperature, **cut), context, 3)) == {int(logits.argmax())}
+
+
+def test_penalties_reach_greedy_draws(context: Context, logits: np.ndarray, sampler: Samplers) -> None:
+    first, second = np.argsort(-logits)[:2].tolist()
+    assert draws(sampler([first], temperature=0.0, presence_penalty=100.0), context, 1) == [second]
+
+
+def test_the_penalties_remember_what_was_drawn(context: Context, logits: np.ndarray, sampler: Samplers) -> None:
+    order = np.argsort(-logits)[:4].tolist()
+    assert draws(sampler(temperature=0.0, presence_penalty=100.0), context, 4) == order
+    short = draws(sampler(temperature=0.0, presence_penalty=100.0, repeat_last_n=2), context, 4)
+    assert short == [*order[:3], order[0]], "the first has left a window of two"
+
+
+def test_a_repeat_window_of_any_length_is_taken(context: Context, logits: np.ndarray, sampler: Samplers) -> None:
+    values = {"temperature": 0.0, "presence_penalty": 100.0, "repeat_last_n": 2**31 - 1}
+    assert draws(sampler([int(logits.argmax())] * 3, **values), context, 1) == [int(np.argsort(-logits)[1])]
+
+
+def test_a_seed_decides_the_draws(context: Context, sampler: Samplers) -> None:
+    first, again, other = (draws(sampler(temperature=1.5, seed=seed), context, 20) for seed in (7, 7, 8))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**32 - 2])
+def test_every_seed_is_a_seed(context: Context, sampler: Samplers, seed: int) -> None:
+    first, again = (draws(sampler(temperature=1.5, seed=seed), context, 12) for _ in range(2))
+    assert first == again
+
+
+def test_a_change_that_is_undone_leaves_the_random_numbers_where_they_were(context: Context, sampler: Samplers) -> None:
+    hot = SamplingParams(temperature=1.5).merge(OFF)
+    plain, changed = sampler(temperature=1.5), sampler(temperature=1.5)
+    assert draws(plain, context, 5) == draws(changed, context, 5)
+    for between in ({"temperature": 0.7, "top_k": 12}, {"temperature": 0.0}, {"presence_penalty": 1.0}):
+        changed.change(SamplingParams(**between).merge(OFF), [])
+        draws(changed, context, 3)
+        draws(plain, context, 3)
+        changed.change(hot, [])
+        assert draws(plain, context, 8) == draws(changed, context, 8)
+
+
+def test_another_seed_in_flight_begins_its_own_numbers(context: Context, sampler: Samplers) -> None:
+    running = sampler(temperature=1.5, seed=7)
+    draws(running, context, 5)
+    running.change(SamplingParams(temperature=1.5, seed=8).merge(OFF), [])
+    assert draws(running, context, 10) == draws(sampler(temperature=1.5, seed=8), context, 10)
+
+
+def test_a_penalty_switched_on_in_flight_knows_what_came_before(
+    context: Context, logits: np.ndarray, sampler: Samplers
+) -> None:
+    running = sampler(temperature=0.0)
+    first = draws(running, context, 1)
+    running.change(SamplingParams(temperature=0.0, presence_penalty=100.0).merge(OFF), first)
+    assert draws(running, context, 2) == np.argsort(-logits)[1:3].tolist()
+
+
+def test_it_draws_what_an_independent_llama_chain_draws(
+    context: Context, sampler: Samplers, smollm2_model: Model
+) -> None:
+    """The defaults, against the chain that llama.cpp's own tools would build for them."""
+    sampling = SamplingParams(seed=99).merge(DEFAULTS)
+    ours = Sampler(sampling, [], vocabulary=smollm2_model.vocabulary.size, longest=256)
+    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+    for stage in (
+        llama_cpp.llama_sampler_init_top_k(40),
+        llama_cpp.llama_sampler_init_top_p(0.95, 0),
+        llama_cpp.llama_sampler_init_min_p(0.05, 0),
+        llama_cpp.llama_sampler_init_temp(0.8),
+        llama_cpp.llama_sampler_init_dist(99),
+    ):
+        llama_cpp.llama_sampler_chain_add(chain, stage)
+    theirs = [llama_cpp.llama_sampler_sample(chain, context.pointer, 4) for _ in range(40)]
+    llama_cpp.llama_sampler_free(chain)
+    assert draws(ours, context, 40) == theirs
+    assert len(set(theirs)) > 1
+    ours.close()
+
+
+def test_a_row_without_logits_is_refused(context: Context, sampler: Samplers) -> None:
+    for row in (0, 5, 1000):
+        with pytest.raises(ValueError, match=f"row {row} of the batch has no logits"):
+            sampler().sample(context, row)
+
+
+def test_parameters_with_a_gap_are_refused(smollm2_model: Model) -> None:
+    with pytest.raises(ValueError, match="must be complete"):
+        Sampler(SamplingParams(temperature=1.0), [], vocabulary=smollm2_model.vocabulary.size, longest=16)

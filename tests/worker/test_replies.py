@@ -1,0 +1,214 @@
+"""What the worker tells the parent, from a scripted engine whose token ids are the bytes they spell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytest
+
+from lmlab.engine import Admitted, Changed, Drawn, Ended, EngineEvent, Prefilled, Refused
+from lmlab.errors import ContextOverflow
+from lmlab.sampling import DEFAULTS, SamplingParams
+from lmlab.worker.messages import Applied, Event, Failed, Finished, Prefill, Started, Timings, Token, Usage
+from lmlab.worker.streams import Replies
+
+PIECES = [b"", b"Hel", b"lo", b"\xf0\x9f", b"\x91", b"\x8d", b"#", b"##", b"lo###", b" x"]
+CONTROL, HEL, LO, HAND, HAND_2, HAND_3, HASH, HASHES, LO_STOP, X = range(10)
+SAMPLING = DEFAULTS.merge(SamplingParams(seed=1))
+
+
+class ScriptedEngine:
+    """Says what a test tells it to; ``finish`` ends a request that it has not ended itself."""
+
+    def __init__(self) -> None:
+        self.alive = {"a", "b"}
+        self.finished: list[str] = []
+        self.drawn = 0
+
+    def finish(self, request_id: str) -> list[EngineEvent]:
+        self.finished.append(request_id)
+        if request_id not in self.alive:
+            return []
+        return [self.end("stop", request_id)]
+
+    def end(
+        self, reason: Literal["stop", "length", "context", "cancelled"], request_id: str = "a", **values: Any
+    ) -> Ended:
+        self.alive.discard(request_id)
+        numbers = {"cached": 3, "drawn": self.drawn, "first_s": 0.5, "prefill_s": 0.4, "decode_s": 2.0, "total_s": 2.5}
+        return Ended(request_id, reason, held=7, **{**numbers, **values})
+
+    def draw(self, *tokens: int, logprobs: Sequence[float] | None = None, request_id: str = "a") -> list[EngineEvent]:
+        events: list[EngineEvent] = []
+        for number, token in enumerate(tokens):
+            logprob = None if logprobs is None else logprobs[number]
+            events.append(Drawn(request_id, self.drawn, token, False, logprob))
+            self.drawn += 1
+        return events
+
+    def draw_end(self, logprob: float | None = None) -> Drawn:
+        self.drawn += 1
+        return Drawn("a", self.drawn - 1, CONTROL, True, logprob)
+
+
+class Conversation:
+    def __init__(self) -> None:
+        self.engine = ScriptedEngine()
+        self.replies = Replies(self.engine, PIECES.__getitem__)  # type: ignore[arg-type]
+
+    def begin(self, *stop: str, request_id: str = "a") -> None:
+        self.replies.add(request_id, 10, SAMPLING.with_value("stop", stop))
+
+    def say(self, *events: EngineEvent) -> list[Event]:
+        return self.replies.translate(events)
+
+
+@pytest.fixture
+def talk() -> Conversation:
+    return Conversation()
+
+
+def texts(said: Sequence[Event]) -> list[str]:
+    return [event.text for event in said if isinstance(event, Token)]
+
+
+def finish_of(said: Sequence[Event]) -> Finished:
+    assert isinstance(said[-1], Finished)
+    return said[-1]
+
+
+def test_a_whole_reply(talk: Conversation) -> None:
+    talk.begin()
+    said = talk.say(Admitted("a", 3), Prefilled("a", 10, 10), *talk.engine.draw(HEL, LO), talk.engine.draw_end())
+    assert said == [
+        Started("a", 10, 3, SAMPLING),
+        Prefill("a", 10, 10),
+        Token("a", 0, HEL, "Hel", None),
+        Token("a", 1, LO, "lo", None),
+    ]
+    assert talk.say(talk.engine.end("stop")) == [
+        Finished("a", "stop", "", (HEL, LO), Usage(10, 3, 2), Timings(0.5, 7 / 0.4, 1.0, 2.5), 7, None)
+    ]
+    assert talk.replies.sampling("a") is None
+
+
+def test_a_character_over_three_tokens(talk: Conversation) -> None:
+    talk.begin()
+    assert texts(talk.say(*talk.engine.draw(HEL, HAND, HAND_2, HAND_3))) == ["Hel", "", "", "👍"]
+
+
+def test_half_a_character_at_the_end_is_the_tail(talk: Conversation) -> None:
+    talk.begin()
+    talk.say(*talk.engine.draw(HEL, HAND))
+    finished = finish_of(talk.say(talk.engine.end("length")))
+    assert finished.tail == "\ufffd"
+    assert finished.tokens == (HEL, HAND)
+
+
+def test_a_stop_over_two_tokens_ends_the_request_in_the_engine(talk: Conversation) -> None:
+    talk.begin("###")
+    said = talk.say(*talk.engine.draw(HEL, LO, HASH, HASHES, X))
+    assert texts(said) == ["Hel", "lo", "", ""]
+    finished = finish_of(said)
+    assert (finished.reason, finished.tail, finished.tokens) == ("stop", "", (HEL, LO))
+    assert finished.usage.completion_tokens == 4
+    assert talk.engine.finished == ["a"]
+    assert sum(isinstance(event, Finished) for event in said) == 1
+
+
+def test_what_looked_like_a_stop_is_the_tail(talk: Conversation) -> None:
+    talk.begin("###")
+    assert texts(talk.say(*talk.engine.draw(HEL, HASH))) == ["Hel", ""]
+    finished = finish_of(talk.say(talk.engine.draw_end(), talk.engine.end("stop")))
+    assert (finished.tail, finished.tokens) == ("#", (HEL, HASH))
+
+
+def test_a_token_that_holds_the_stop_and_text_before_it_is_among_the_tokens(talk: Conversation) -> None:
+    talk.begin("###")
+    said = talk.say(*talk.engine.draw(HEL, LO_STOP))
+    assert texts(said) == ["Hel", "lo"]
+    assert finish_of(said).tokens == (HEL, LO_STOP)
+
+
+def test_a_stop_at_the_very_start_leaves_no_tokens(talk: Conversation) -> None:
+    talk.begin("#")
+    finished = finish_of(talk.say(*talk.engine.draw(HASHES)))
+    assert (finished.tokens, finished.usage.completion_tokens) == ((), 1)
+
+
+def test_a_stop_completed_by_the_last_token_allowed_is_the_reason(talk: Conversation) -> None:
+    talk.begin("###")
+    said = talk.say(*talk.engine.draw(HEL, HASH, HASHES), talk.engine.end("length"))
+    finished = finish_of(said)
+    assert (finished.reason, finished.tail, finished.tokens) == ("stop", "", (HEL,))
+    assert sum(isinstance(event, Finished) for event in said) == 1
+
+
+@pytest.mark.parametrize("reason", ["length", "context", "cancelled"])
+def test_other_reasons_are_told_as_they_are(talk: Conversation, reason: Any) -> None:
+    talk.begin("###")
+    assert finish_of(talk.say(*talk.engine.draw(HEL, HASH), talk.engine.end(reason))).reason == reason
+
+
+def test_a_token_that_spells_nothing_is_still_one_of_the_reply(talk: Conversation) -> None:
+    talk.begin()
+    said = talk.say(*talk.engine.draw(HEL, CONTROL), talk.engine.end("length"))
+    assert texts(said) == ["Hel", ""]
+    assert finish_of(said).tokens == (HEL, CONTROL)
+
+
+def test_stops_changed_midway_are_in_force_and_told(talk: Conversation) -> None:
+    talk.begin()
+    later = SAMPLING.with_value("stop", ("###",))
+    changes = (("stop", (), ("###",)),)
+    said = talk.say(*talk.engine.draw(HASH), Changed("a", 1, later, changes), *talk.engine.draw(HASHES))
+    assert said[1] == Applied("a", 1, later, changes)
+    assert texts(said) == ["#", ""]
+    assert talk.replies.sampling("a") == later
+    assert finish_of(talk.say(*talk.engine.draw(HASHES))).reason == "stop"
+
+
+def test_the_mean_logprob_is_over_every_draw(talk: Conversation) -> None:
+    talk.begin()
+    talk.say(*talk.engine.draw(HEL, LO, logprobs=[-1.0, -2.0]), talk.engine.draw_end(-3.0))
+    assert finish_of(talk.say(talk.engine.end("stop"))).logprob == pytest.approx(-2.0)
+
+
+def test_no_logprob_when_none_was_asked_for(talk: Conversation) -> None:
+    talk.begin()
+    assert finish_of(talk.say(*talk.engine.draw(HEL), talk.engine.end("length"))).logprob is None
+
+
+def test_no_rate_without_anything_to_measure(talk: Conversation) -> None:
+    talk.begin()
+    ended = talk.engine.end("cancelled", first_s=None, prefill_s=0.4, decode_s=0.0)
+    assert finish_of(talk.say(ended)).timings == Timings(None, None, None, 2.5)
+
+
+@pytest.mark.parametrize("seconds", [{"prefill_s": 0.0}, {"decode_s": 0.0}])
+def test_a_clock_too_coarse_to_see_the_work_gives_no_rate(talk: Conversation, seconds: dict[str, float]) -> None:
+    talk.begin()
+    timings = finish_of(talk.say(*talk.engine.draw(HEL), talk.engine.end("length", **seconds))).timings
+    assert None in (timings.prefill_tokens_per_s, timings.decode_tokens_per_s)
+
+
+def test_a_refused_request_fails_with_its_error_and_is_forgotten(talk: Conversation) -> None:
+    talk.begin()
+    error = ContextOverflow(10, 5)
+    assert talk.say(Refused("a", error)) == [Failed("a", error)]
+    assert talk.replies.sampling("a") is None
+    assert talk.say(*talk.engine.draw(HEL)) == []
+
+
+def test_two_requests_keep_their_texts_apart(talk: Conversation) -> None:
+    talk.begin("###")
+    talk.begin(request_id="b")
+    said = talk.say(
+        *talk.engine.draw(HASH),
+        *talk.engine.draw(HAND, request_id="b"),
+        *talk.engine.draw(HASHES),
+        *talk.engine.draw(HAND_2, HAND_3, request_id="b"),
+    )
+    assert [(e.request_id, e.text) for e in said if isinstance(e, Token) and e.text] == [("b", "👍")]
+    assert [e.request_id for e in said if isinstance(e, Finished)] == ["a"]
