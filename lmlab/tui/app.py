@@ -1,0 +1,400 @@
+"""The chat on the screen: events in, widgets out, keys to the chat. What the screen shows is decided in state.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
+from time import monotonic
+from typing import Any, ClassVar
+
+from textual import events, on
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.screen import Screen
+
+from lmlab.errors import LmlabError
+from lmlab.lab import slash
+from lmlab.lab.chat import Chat
+from lmlab.lab.events import ChatEvent
+from lmlab.lab.slash_complete import complete
+from lmlab.tui import editor, palette, themes, views
+from lmlab.tui.history import History
+from lmlab.tui.inbox import Inbox
+from lmlab.tui.keys import hints
+from lmlab.tui.pace import Pace
+from lmlab.tui.sampling_changes import SamplingChanges
+from lmlab.tui.state import Clock, ScreenState
+from lmlab.tui.status import change_notes, context_warning, live_status, model_line
+from lmlab.tui.widgets.activity import Activity
+from lmlab.tui.widgets.composer import Completions, Composer, Offer, Prompt
+from lmlab.tui.widgets.header import Header
+from lmlab.tui.widgets.keys_line import KeysLine
+from lmlab.tui.widgets.panel import SamplingPanel
+from lmlab.tui.widgets.transcript import Transcript
+
+_QUIT_WITHIN_S = 3.0
+_NARROW = 100
+
+
+class ChatApp(App[int]):
+    """``lmlab chat``. ``failure`` is the unexpected exception that ended it, for whoever ran it."""
+
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        "app.tcss",
+        "widgets/transcript/transcript.tcss",
+        "widgets/composer/composer.tcss",
+        "widgets/panel/panel.tcss",
+        "screens/help.tcss",
+    ]
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's own declaration
+        (0, "-narrow"),
+        (_NARROW, "-wide"),
+    ]
+    TITLE = "lmlab"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "interrupt", show=False, priority=True),
+        Binding("ctrl+q", "leave", show=False, priority=True),
+        Binding("ctrl+r", "regenerate", show=False, priority=True),
+        Binding("ctrl+l", "slash('/clear')", show=False, priority=True),
+        Binding("ctrl+g", "edit", show=False, priority=True),
+        Binding("f1", "help", show=False, priority=True),
+        Binding("question_mark", "help", show=False),
+        Binding("ctrl+end", "follow", show=False),
+    ]
+
+    class EventsWaiting(Message):
+        """The inbox has something."""
+
+    def __init__(
+        self,
+        chat: Chat,
+        inbox: Inbox[ChatEvent],
+        history: History,
+        *,
+        model_ref: str | None = None,
+        model_names: Sequence[str] = (),
+        theme: str | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        super().__init__()
+        self.chat = chat
+        self.failure: Exception | None = None
+        self.state = ScreenState(clock)
+        self._inbox = inbox
+        self._history = history
+        self._model_ref = model_ref
+        self._model_names = model_names
+        self._wanted_theme = theme
+        self._changes = SamplingChanges(chat)
+        self._pace = Pace(clock)
+        self._interrupted_at: float | None = None
+        self.transcript = Transcript()
+        self.panel = SamplingPanel()
+        self.header = Header()
+        self.activity = Activity()
+        self.keys_line = KeysLine()
+        self.completions = Completions()
+        self.prompt = Prompt(history, self.completions, self._complete)
+
+    # The screen
+
+    def get_css_variables(self) -> dict[str, str]:
+        for theme in (themes.DARK, themes.LIGHT):
+            if theme.name not in self.available_themes:
+                self.register_theme(theme)
+        return super().get_css_variables()
+
+    def compose(self) -> ComposeResult:
+        yield self.header
+        with Horizontal(id="body"):
+            yield self.transcript
+            yield self.panel
+            yield self.completions
+        yield self.activity
+        yield Composer(self.prompt)
+        yield self.keys_line
+
+    def on_mount(self) -> None:
+        self.theme = themes.DARK.name
+        self.prompt.focus()
+        self._show_turns(replying=False)
+        try:
+            self.theme = themes.theme_name(self._wanted_theme, dict(self.available_themes))
+        except LmlabError as error:
+            self.transcript.say(str(error), error=True)
+        self._show_all()
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """The first picture is there and keys are taken: now look for the model."""
+        self._inbox.connect(self._wake)
+        self._try(lambda: self.chat.open_model(self._model_ref))
+
+    def _wake(self) -> None:
+        """Called on any thread."""
+        self.post_message(self.EventsWaiting())
+
+    def on_unmount(self) -> None:
+        self._inbox.connect(None)
+
+    # Events of the chat
+
+    @on(EventsWaiting)
+    def _on_events_waiting(self) -> None:
+        if (wait := self._pace.wait()) > 0:
+            self.set_timer(wait, self.catch_up)
+        else:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Fold what has come and show it."""
+        with self._pace.update():
+            self._drain()
+            self._show_all()
+
+    def _drain(self) -> None:
+        for event in self._inbox.drain():
+            self.state.fold(event)
+        live = self.transcript.live
+        if live is not None and (text := self.state.take_text()):
+            live.append(text)
+        for said in self.state.take_said():
+            self.transcript.say(said.text, said.error)
+
+    def _show_all(self) -> None:
+        now = self.state.clock()
+        reply = self.state.reply
+        streaming = reply is not None and not reply.ended and reply.first_token is not None
+        if self._pace.numbers_due(streaming):
+            live = self.transcript.live
+            if reply is not None and live is not None:
+                error = str(reply.error) if reply.error is not None else None
+                live.show_status(live_status(reply, self.state.model, now), change_notes(reply.changes), error)
+            self.header.show(views.header_view(self.chat, self.state, self._model_ref))
+            self.panel.show(views.sampling_view(self.chat, self.state))
+            self._show_activity()
+        self._show_keys()
+
+    def _show_activity(self) -> None:
+        line = model_line(self.state.model, views.model_name(self.chat, self._model_ref))
+        if line is None:
+            info = self.chat.info
+            warning = context_warning(self.state.context_used, info.context if info is not None else None)
+            line = (warning, True) if warning is not None else (views.attached(self.chat), False)
+        self.activity.show(*line)
+
+    def _show_keys(self) -> None:
+        self.keys_line.show(hints(views.situation(self)))
+
+    def _show_turns(self, replying: bool) -> None:
+        self.transcript.show(self.chat.turns, views.model_name(self.chat, self._model_ref), replying)
+
+    # What a person wants
+
+    def _try(self, act: Callable[[], Any]) -> bool:
+        """Do something of the chat's; an error becomes a line in the transcript. Return whether it was done."""
+        try:
+            act()
+        except LmlabError as error:
+            self.transcript.say(str(error), error=True)
+            self.transcript.follow()
+            return False
+        return True
+
+    @on(Prompt.Submitted)
+    def _on_submitted(self, event: Prompt.Submitted) -> None:
+        text = event.text
+        self.activity.unflash()
+        if slash.is_command(text):
+            done = self._slash(text.rstrip())
+        elif not text.strip() and not self.chat.attachments:
+            return
+        else:
+            done = self._ask(lambda: self.chat.send(text))
+        if done:
+            self.prompt.clear()
+            self._remember(text)
+        self._show_all()
+
+    def _remember(self, text: str) -> None:
+        try:
+            self._history.add(text)
+        except (LmlabError, OSError) as error:
+            self.activity.flash(f"what you typed is not kept for the next start: {error}")
+
+    def _ask(self, act: Callable[[], object]) -> bool:
+        """Send or regenerate; the transcript then shows the reply to come."""
+        if self.chat.replying:
+            self.activity.flash("a reply is under way: esc stops it; what you typed stays here")
+            return False
+        self._drain()
+        before = self.state.reply
+        self.state.begin_reply()
+        if not self._try(act):
+            self.state.reply = before
+            return False
+        self._show_turns(replying=True)
+        self.transcript.follow()
+        return True
+
+    def _slash(self, line: str) -> bool:
+        asks = line.startswith("//") or line.split()[0] in ("/regen",)
+        results: list[slash.SlashResult] = []
+        run = self._ask if asks else self._try
+        if not run(lambda: results.append(slash.run(self.chat, line))):
+            return False
+        result = results[0]
+        if result.action == "quit":
+            self.exit(0)
+        elif result.action == "help":
+            self.action_help()
+        elif result.action == "cleared":
+            self.state.forget_reply()
+            self._show_turns(replying=False)
+        if result.lines and result.action != "help":
+            self.transcript.say("\n".join(result.lines))
+            self.transcript.follow()
+        self._show_all()
+        return True
+
+    def action_slash(self, line: str) -> None:
+        self._slash(line)
+
+    def action_regenerate(self) -> None:
+        self._ask(self.chat.regenerate)
+        self._show_all()
+
+    def action_stop(self) -> None:
+        self.chat.stop()
+
+    def action_interrupt(self) -> None:
+        """Copy what is selected, else stop the reply, else quit at the second time."""
+        now = monotonic()
+        if selected := self.prompt.selected_text or self.screen.get_selected_text():
+            self.copy_to_clipboard(selected)
+            self.screen.clear_selection()
+            self.prompt.move_cursor(self.prompt.cursor_location)
+            self.activity.flash(f"copied {len(selected):,} characters")
+        elif self.chat.replying:
+            self.chat.stop()
+        elif self._interrupted_at is not None and now - self._interrupted_at < _QUIT_WITHIN_S:
+            self.exit(0)
+        else:
+            self._interrupted_at = now
+            self.activity.flash("ctrl+c again quits")
+        self._show_keys()
+
+    def action_leave(self) -> None:
+        self.exit(0)
+
+    def action_help(self) -> None:
+        from lmlab.tui.screens import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen([(command.usage, command.help) for command in slash.COMMANDS]))
+
+    def action_follow(self) -> None:
+        self.transcript.follow()
+
+    def action_edit(self) -> None:
+        """Let the person write in their own editor."""
+        try:
+            command = editor.editor_command()
+            with self.suspend():
+                text = editor.edit(self.prompt.text, command)
+        except LmlabError as error:
+            self.activity.flash(str(error))
+            return
+        if text != self.prompt.text:
+            self.prompt.recall(text)
+        self.prompt.focus()
+
+    def action_toggle_theme(self) -> None:
+        self.theme = themes.LIGHT.name if self.current_theme.dark else themes.DARK.name
+
+    def action_copy_reply(self) -> None:
+        replies = [turn.content for turn in self.chat.turns if turn.reply is not None]
+        if replies:
+            self.copy_to_clipboard(replies[-1])
+            self.activity.flash(f"copied {len(replies[-1]):,} characters")
+        else:
+            self.activity.flash("there is no reply to copy yet")
+
+    @on(Prompt.Wanted)
+    def _on_wanted(self, event: Prompt.Wanted) -> None:
+        match event.what:
+            case "panel":
+                self.panel.focus()
+            case "quit":
+                self.exit(0)
+            case "stop":
+                if self.chat.replying:
+                    self.chat.stop()
+                else:
+                    self.screen.clear_selection()
+                    self.activity.unflash()
+            case where:
+                self.transcript.go(where)
+        self.call_after_refresh(self._show_keys)
+
+    # The sampling panel
+
+    @on(SamplingPanel.Changed)
+    def _on_changed(self, event: SamplingPanel.Changed) -> None:
+        try:
+            self._changes.make(event.name, event.value)
+        except LmlabError as error:
+            self.panel.refuse(str(error))
+        self.panel.show(views.sampling_view(self.chat, self.state))
+
+    @on(SamplingPanel.UndoWanted)
+    def _on_undo_wanted(self) -> None:
+        if not self._changes.undo():
+            self.activity.flash("there is no change to undo")
+        self.panel.show(views.sampling_view(self.chat, self.state))
+
+    @on(SamplingPanel.Left)
+    def _on_left(self) -> None:
+        self.prompt.focus()
+
+    @on(SamplingPanel.TypingChanged)
+    @on(Prompt.Completing)
+    @on(Transcript.FollowingChanged)
+    def _on_keys_changed(self) -> None:
+        self._show_keys()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.screen.set_class(event.widget is self.panel, "-panel-open")
+        self._show_keys()
+
+    # The palette
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        return palette.commands(self)
+
+    def run_from_palette(self, command: slash.Command) -> None:
+        """Run a command that needs no argument; write the beginning of any other in an empty input."""
+        line = f"/{command.names[0]}"
+        if not command.arguments:
+            self._slash(line)
+        elif self.prompt.text:
+            self.activity.flash(f"the input is not empty: send it or clear it, then type {line}")
+        else:
+            self.prompt.recall(f"{line} ")
+            self.prompt.focus()
+
+    def _complete(self, line: str) -> list[Offer]:
+        return [Offer(text, views.command_help(text)) for text in complete(line, self._model_names) if text != line]
+
+    # The end
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Keep an unexpected exception for the caller; Textual would print it with every local variable."""
+        if self.failure is None:
+            self.failure = error
+            self._exception = error
+            self._exception_event.set()
+        self._return_code = 1
+        self._close_messages_no_wait()

@@ -1,0 +1,5 @@
+"""Screens over the chat."""
+
+from lmlab.tui.screens.help import HelpScreen
+
+__all__ = ["HelpScreen"]

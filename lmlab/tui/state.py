@@ -1,0 +1,221 @@
+"""What the screen shows, as plain values: events go in, in order, and widgets read. Knows nothing of Textual.
+
+Times come from the ``clock`` given, so that a test can hold it still.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from lmlab.backends import Applied, Failed, Finished, Loading, ModelInfo, Prefill, Ready, Started, Stopped, Token
+from lmlab.errors import LmlabError
+from lmlab.lab.events import ChatEvent, Fetching, ModelFailed, Notice, SaveFailed
+from lmlab.models import Progress
+from lmlab.sampling import SamplingParams
+from lmlab.store import Change
+
+Clock: TypeAlias = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class NoModel:
+    """Nothing is open. ``error`` says what was tried and why it failed; None: it is only being looked for."""
+
+    error: LmlabError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchingModel:
+    progress: Progress
+    bytes_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadingModel:
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReady:
+    info: ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class EngineGone:
+    """The engine ended; the next message starts it again."""
+
+    error: LmlabError
+
+
+ModelState: TypeAlias = NoModel | FetchingModel | LoadingModel | ModelReady | EngineGone
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line for the transcript that nobody of the conversation said."""
+
+    text: str
+    error: bool = False
+
+
+@dataclass(slots=True)
+class LiveReply:
+    """The reply under way. Times are the clock's; ``begun`` is when the engine had it. A text waits in ``pieces``."""
+
+    begun: float
+    request_id: str | None = None
+    started: float | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    prefilled: int = 0
+    tokens: int = 0
+    first_token: float | None = None
+    last_token: float | None = None
+    sampling: SamplingParams | None = None
+    changes: list[Change] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    finished: Finished | None = None
+    error: LmlabError | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.finished is not None or self.error is not None
+
+    @property
+    def reading(self) -> bool:
+        """The prompt is being read: no token has come."""
+        return self.started is not None and self.first_token is None and not self.ended
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        if self.finished is not None:
+            return self.finished.timings.decode_tokens_per_s
+        if self.first_token is None or self.last_token is None or self.last_token <= self.first_token:
+            return None
+        return (self.tokens - 1) / (self.last_token - self.first_token)
+
+    @property
+    def ttft_s(self) -> float | None:
+        if self.finished is not None:
+            return self.finished.timings.ttft_s
+        return None if self.first_token is None else self.first_token - self.begun
+
+    def prefill_rate(self, now: float) -> float | None:
+        """Prompt tokens decoded a second so far; None before there is anything to measure."""
+        decoded = self.prefilled - self.cached_tokens
+        if self.started is None or decoded <= 0 or now <= self.started:
+            return None
+        return decoded / (now - self.started)
+
+
+class ScreenState:
+    """``model``, ``reply`` and ``context_used`` now; ``said`` and the reply's text wait to be taken."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.clock = clock
+        self.model: ModelState = NoModel()
+        self.reply: LiveReply | None = None
+        self.context_used = 0
+        self._said: list[Said] = []
+        self._before: str | None = None
+        self._fetch_began: tuple[str, float, int] | None = None
+
+    @property
+    def replying(self) -> bool:
+        return self.reply is not None and not self.reply.ended
+
+    def begin_reply(self) -> LiveReply:
+        """A message is sent: what arrives next belongs to its reply, unless it is late news of the one before."""
+        if self.reply is not None:
+            self._before = self.reply.request_id
+        self.reply = LiveReply(begun=self.clock())
+        return self.reply
+
+    def forget_reply(self) -> None:
+        """The conversation on screen is another one; what still arrives of the old reply is dropped."""
+        if self.reply is not None:
+            self._before = self.reply.request_id
+        self.reply = None
+        self.context_used = 0
+
+    def take_said(self) -> list[Said]:
+        said, self._said = self._said, []
+        return said
+
+    def take_text(self) -> str:
+        """Return the text of the reply that has arrived since the last call."""
+        if self.reply is None:
+            return ""
+        text = "".join(self.reply.pieces)
+        self.reply.pieces.clear()
+        return text
+
+    def fold(self, event: ChatEvent) -> None:
+        """Take in the next event."""
+        match event:
+            case Fetching(progress):
+                self.model = FetchingModel(progress, self._fetch_rate(progress))
+            case Loading(fraction):
+                self.model = LoadingModel(fraction)
+            case Ready(info):
+                self.model = ModelReady(info)
+                if self.reply is not None and self.reply.started is None:
+                    # Until now it waited for the model, which is no time of its own.
+                    self.reply.begun = self.clock()
+            case Stopped(error):
+                self.model = EngineGone(error)
+            case ModelFailed(error):
+                if not isinstance(self.model, ModelReady):
+                    self.model = NoModel(error)
+                self._said.append(Said(str(error), error=True))
+            case Notice(text):
+                self._said.append(Said(text))
+            case SaveFailed(error):
+                self._said.append(Said(str(error), error=True))
+            case _:
+                if self.reply is not None and not self.reply.ended:
+                    self._fold_reply(self.reply, event)
+
+    def _fold_reply(self, reply: LiveReply, event: Started | Prefill | Token | Applied | Finished | Failed) -> None:
+        if reply.request_id is None and event.request_id != self._before:
+            reply.request_id = event.request_id
+        if event.request_id != reply.request_id:
+            return
+        now = self.clock()
+        match event:
+            case Started():
+                reply.started = now
+                reply.prompt_tokens, reply.cached_tokens = event.prompt_tokens, event.cached_tokens
+                reply.prefilled = event.cached_tokens
+                reply.sampling = event.sampling
+            case Prefill():
+                reply.prefilled = event.done
+            case Token():
+                reply.tokens += 1
+                reply.first_token = now if reply.first_token is None else reply.first_token
+                reply.last_token = now
+                reply.pieces.append(event.text)
+            case Applied():
+                reply.sampling = event.sampling
+                reply.changes += [(event.at_token, *change) for change in event.changes]
+            case Finished():
+                reply.finished = event
+                reply.pieces.append(event.tail)
+                reply.tokens = event.usage.completion_tokens
+            case Failed():
+                reply.error = event.error
+        if reply.started is not None:
+            self.context_used = reply.prompt_tokens + reply.tokens
+        if reply.finished is not None and reply.finished.context_used:
+            self.context_used = reply.finished.context_used
+
+    def _fetch_rate(self, progress: Progress) -> float | None:
+        """Bytes a second since this label was first seen."""
+        now = self.clock()
+        if self._fetch_began is None or self._fetch_began[0] != progress.label or progress.done < self._fetch_began[2]:
+            self._fetch_began = (progress.label, now, progress.done)
+        _, began, first = self._fetch_began
+        return (progress.done - first) / (now - began) if now > began and progress.done > first else None

@@ -1,0 +1,162 @@
+"""What is said about a reply, the model and the context, in words. Knows nothing of widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import PurePath
+from typing import Any
+
+from lmlab.backends import FinishReason
+from lmlab.sampling import BY_NAME
+from lmlab.store import Change, Reply
+from lmlab.terminal_text import one_line
+from lmlab.tui.format import bar, count, mebibytes, rate, seconds, time_left
+from lmlab.tui.state import EngineGone, FetchingModel, LiveReply, LoadingModel, ModelState, NoModel
+
+# Short prompts are read faster than a bar can be looked at.
+_BAR_AFTER_S = 0.3
+_BAR_CELLS = 10
+
+NEARLY_FULL = 0.9
+
+_REASONS: dict[FinishReason, str] = {
+    "length": "max tokens",
+    "context": "context full",
+    "cancelled": "stopped",
+}
+
+
+def live_status(reply: LiveReply, model: ModelState, now: float) -> str:
+    """Return the line under the reply under way."""
+    if reply.error is not None:
+        return facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens)
+    if reply.finished is not None:
+        line = facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens)
+        return _with_reason(line, reply.finished.reason)
+    if reply.started is None:
+        return (
+            "waiting for its turn" if not isinstance(model, (LoadingModel, FetchingModel)) else "waiting for the model"
+        )
+    if reply.reading:
+        return _reading(reply, now)
+    return facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens, steady=True)
+
+
+def kept_status(reply: Reply) -> str:
+    """Return the line under a reply from the store."""
+    usage, timings = reply.usage, reply.timings
+    tokens = usage.completion_tokens if usage else len(reply.tokens)
+    line = facts(
+        tokens,
+        timings.decode_tokens_per_s if timings else None,
+        timings.ttft_s if timings else None,
+        usage.cached_tokens if usage else 0,
+        usage.prompt_tokens if usage else 0,
+    )
+    if reply.status == "partial":
+        return " · ".join(part for part in (line, "cut off when lmlab ended") if part)
+    return _with_reason(line, reply.finish_reason)
+
+
+def facts(
+    tokens: int, per_s: float | None, ttft_s: float | None, cached: int, prompt: int, steady: bool = False
+) -> str:
+    """Return ``41 tokens · 118 tok/s · first token 0.09 s · 790 of 812 cached``, less what is not known.
+
+    ``steady``: numbers that still grow have room for it, so that nothing moves.
+    """
+    parts = []
+    if steady:
+        parts.append(f"{tokens:>4,} tokens · {rate(per_s) if per_s is not None else '':>5} tok/s")
+    else:
+        parts += [count(tokens, "token")] if tokens else []
+        parts += [f"{rate(per_s)} tok/s"] if per_s is not None else []
+    if ttft_s is not None:
+        parts.append(f"first token {seconds(ttft_s)}")
+    if prompt:
+        parts.append(f"{cached:,} of {prompt:,} cached")
+    return " · ".join(parts)
+
+
+def change_notes(changes: Iterable[Change]) -> list[str]:
+    """Return a note for each parameter that changed while the reply came: ``temperature 0.20 → 1.30 at token 41``."""
+    notes = []
+    ordered = sorted(changes, key=lambda change: change[1])
+    for name, group in groupby(ordered, key=lambda change: change[1]):
+        steps = list(group)
+        note = f"{label(name)} {value_text(name, steps[0][2])}"
+        for position, (at_token, _, _, new) in enumerate(steps):
+            note += f" → {value_text(name, new)} at {'' if position else 'token '}{at_token:,}"
+        notes.append((steps[0][0], note))
+    return [note for _, note in sorted(notes)]
+
+
+def short_name(ref: str) -> str:
+    """Return a model's reference as a name: a path without folders, anything else as it is."""
+    path = PurePath(ref)
+    return path.stem if path.is_absolute() else ref.removeprefix("hf:").rsplit("/", 1)[-1]
+
+
+def label(name: str) -> str:
+    return BY_NAME[name].label if name in BY_NAME else name
+
+
+def value_text(name: str, value: Any) -> str:
+    """Return a sampling parameter's value as it is shown everywhere."""
+    if name in BY_NAME:
+        return BY_NAME[name].format(value)
+    return " ".join(one_line(repr(text), 20) for text in value or ()) or "none"
+
+
+def model_line(model: ModelState, name: str) -> tuple[str, bool] | None:
+    """Return what there is to say about the model and whether it is trouble; None when it is ready."""
+    match model:
+        case NoModel(None):
+            return "looking for a model", False
+        case NoModel(_):
+            return "no model: /model NAME opens one", True
+        case FetchingModel(progress, bytes_per_s):
+            text = f"fetching {one_line(progress.label, 60)}  "
+            if progress.total:
+                text += bar(progress.done / progress.total, _BAR_CELLS) + " "
+            text += mebibytes(progress.done, progress.total)
+            if bytes_per_s and progress.total and progress.done < progress.total:
+                text += f" · {time_left((progress.total - progress.done) / bytes_per_s)}"
+            return text, False
+        case LoadingModel(fraction):
+            return f"loading {one_line(name, 40)}  {bar(fraction, _BAR_CELLS)} {fraction * 100:3.0f} %", False
+        case EngineGone(_):
+            return "the engine is gone: the next message starts it again", True
+        case _:
+            return None
+
+
+def context_warning(used: int, context: int | None) -> str | None:
+    """Return what to do about a context that is full or nearly so; None while there is room."""
+    if not context or used < context * NEARLY_FULL:
+        return None
+    if used >= context:
+        return "the context is full: /clear begins a new session"
+    return f"the context is nearly full, {count(context - used, 'token')} left: /clear begins a new session"
+
+
+def _reading(reply: LiveReply, now: float) -> str:
+    started = reply.started if reply.started is not None else now
+    if now - started < _BAR_AFTER_S or not reply.prompt_tokens:
+        return "reading the prompt"
+    whole = f"{reply.prompt_tokens:,}"
+    text = (
+        f"reading the prompt {bar(reply.prefilled / reply.prompt_tokens, _BAR_CELLS)} "
+        f"{f'{reply.prefilled:,}'.rjust(len(whole))} / {whole}"
+    )
+    if per_s := reply.prefill_rate(now):
+        text += f" · {rate(per_s)} tok/s"
+        if reply.prefilled < reply.prompt_tokens:
+            text += f" · {time_left((reply.prompt_tokens - reply.prefilled) / per_s)}"
+    return text
+
+
+def _with_reason(line: str, reason: FinishReason | None) -> str:
+    words = _REASONS.get(reason) if reason else None
+    return " · ".join(part for part in (line, words) if part)

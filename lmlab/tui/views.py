@@ -1,0 +1,95 @@
+"""What the widgets show, read from the chat, the state and each other. Knows nothing of widgets' insides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lmlab.lab import slash
+from lmlab.lab.chat import Chat
+from lmlab.sampling import SamplingParams
+from lmlab.tui.format import count, parameters
+from lmlab.tui.keys import Situation
+from lmlab.tui.state import ScreenState
+from lmlab.tui.status import short_name
+from lmlab.tui.widgets.header import HeaderView
+from lmlab.tui.widgets.panel import SamplingView
+from lmlab.tui.widgets.panel.rows import ROWS
+
+if TYPE_CHECKING:
+    from lmlab.tui.app import ChatApp
+
+
+def model_name(chat: Chat, wanted: str | None) -> str:
+    """Return what the model is called: the open one, else the one asked for."""
+    if chat.model is not None:
+        return short_name(chat.model.ref)
+    return short_name(wanted) if wanted else "the model"
+
+
+def header_view(chat: Chat, state: ScreenState, wanted: str | None) -> HeaderView:
+    model, info = chat.model, chat.info
+    parts = []
+    if model is not None:
+        parts.append(f"{parameters(model.header.parameters)} {model.header.quantization}")
+    if info is not None:
+        if not info.chat_template:
+            parts.append("base model")
+        on = ", ".join(info.devices) if info.gpu_layers else f"CPU {count(info.threads, 'thread')}"
+        parts.append(on)
+    return HeaderView(
+        model=model_name(chat, wanted) if model is not None or wanted else "",
+        detail=" · ".join(parts),
+        title=chat.session.title if chat.session is not None else "",
+        used=state.context_used or _kept_context(chat),
+        context=info.context if info is not None else None,
+    )
+
+
+def sampling_view(chat: Chat, state: ScreenState) -> SamplingView:
+    """While a reply comes, what is in force is what its engine said last."""
+    reply = state.reply
+    running = reply.sampling if reply is not None and not reply.ended else None
+    coming = chat.in_force
+    drawn = reply.sampling.seed if reply is not None and reply.sampling is not None else _kept_seed(chat)
+    in_force = running or replace(coming, seed=coming.seed if coming.seed not in (None, -1) else drawn)
+    return SamplingView(chat.asked, coming, in_force, {name: chat.origin(name) for name in ROWS})
+
+
+def situation(app: ChatApp) -> Situation:
+    in_panel = app.focused is app.panel
+    return Situation(
+        in_panel=in_panel,
+        typing_value=in_panel and app.panel.typing,
+        completing=app.prompt.completing,
+        selected=bool(app.screen.selections or app.prompt.selected_text),
+        replying=app.state.replying,
+        following=app.transcript.following,
+        can_regenerate=bool(app.chat.turns),
+        has_text=bool(app.prompt.text),
+    )
+
+
+def attached(chat: Chat) -> str:
+    """Return what goes with the next message, in words; nothing when nothing does."""
+    if not chat.attachments:
+        return ""
+    files = ", ".join(f"{file.name} ({count(len(file.text), 'character')})" for file in chat.attachments)
+    return f"with your next message: {files}"
+
+
+def command_help(line: str) -> str:
+    """Return what the command is for, when ``line`` is the name of one and nothing more."""
+    command = slash.BY_NAME.get(line[1:].rstrip())
+    return command.help if command is not None else ""
+
+
+def _kept_context(chat: Chat) -> int:
+    turns = chat.turns
+    return (turns[-1].reply.context_used or 0) if turns and turns[-1].reply is not None else 0
+
+
+def _kept_seed(chat: Chat) -> int | None:
+    replies = [turn.reply for turn in chat.turns[-1:] if turn.reply is not None]
+    sampling: SamplingParams | None = replies[-1].sampling if replies else None
+    return sampling.seed if sampling is not None else None

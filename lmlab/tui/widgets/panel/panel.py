@@ -1,0 +1,249 @@
+"""The sampling panel: keys and mouse to changes. Knows nothing of the chat; it says what a person wants."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+
+from lmlab.errors import SamplingError
+from lmlab.sampling import BY_NAME
+from lmlab.tui.format import bar
+from lmlab.tui.status import value_text
+from lmlab.tui.widgets.panel.rows import ROWS, SamplingView, nudged, row, value_at
+
+_LABEL_CELLS = 19
+_VALUE_CELLS = 6
+_BAR_CELLS = 8
+_BAR_START = _LABEL_CELLS + 2 + _VALUE_CELLS
+_FIRST_ROW = 1
+_TYPED = frozenset("0123456789.-+e")
+_COARSE = 10
+_STOP_HELP = "Texts that end the reply. Type one and Enter adds it; Backspace takes the last away."
+
+
+class SamplingPanel(Widget, can_focus=True):
+    """One row a parameter. Posts ``Changed`` and ``UndoWanted``; shows what ``show`` was given last."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("home", "move(-99)", show=False),
+        Binding("end", "move(99)", show=False),
+        Binding("left", "nudge(-1)", show=False),
+        Binding("right", "nudge(1)", show=False),
+        Binding("shift+left", "nudge(-10)", show=False),
+        Binding("shift+right", "nudge(10)", show=False),
+        Binding("backspace,delete", "erase", show=False),
+        Binding("enter", "set", show=False),
+        Binding("escape", "leave", show=False),
+        Binding("tab,shift+tab", "back", show=False),
+        Binding("u", "undo", show=False),
+    ]
+    COMPONENT_CLASSES = {  # noqa: RUF012 - Textual's own declaration
+        "panel--title",
+        "panel--set",
+        "panel--idle",
+        "panel--help",
+        "panel--bar",
+        "panel--error",
+        "panel--cursor",
+    }
+
+    class Changed(Message):
+        """``name`` shall be ``value``; None unsets it."""
+
+        def __init__(self, name: str, value: Any) -> None:
+            super().__init__()
+            self.name = name
+            self.value = value
+
+    class UndoWanted(Message):
+        """The last change shall be taken back."""
+
+    class Left(Message):
+        """Escape with nothing to abandon."""
+
+    class TypingChanged(Message):
+        """A value is being typed, or no longer."""
+
+    def __init__(self) -> None:
+        super().__init__(id="panel")
+        self._view = SamplingView()
+        self._cursor = 0
+        self._typed: str | None = None
+        self._error: str | None = None
+
+    @property
+    def typing(self) -> bool:
+        return self._typed is not None
+
+    @property
+    def name_at_cursor(self) -> str:
+        return ROWS[self._cursor]
+
+    def show(self, view: SamplingView) -> None:
+        if view != self._view:
+            self._view = view
+            self.refresh()
+
+    def refuse(self, error: str) -> None:
+        """Say why the last change was not made."""
+        self._error = error
+        self.refresh()
+
+    def action_move(self, by: int) -> None:
+        self._abandon()
+        self._cursor = min(len(ROWS) - 1, max(0, self._cursor + by))
+
+    def action_nudge(self, steps: int) -> None:
+        self._abandon()
+        self._nudge(self.name_at_cursor, steps)
+
+    def action_erase(self) -> None:
+        """Take back a typed character; with nothing typed, unset the value."""
+        if self._typed is not None:
+            self._type(self._typed[:-1] or None)
+        elif self.name_at_cursor == "stop":
+            texts = tuple(self._view.asked.stop or ())
+            self._change("stop", texts[:-1] or None)
+        else:
+            self._change(self.name_at_cursor, None)
+
+    def action_set(self) -> None:
+        """Set what was typed."""
+        if self._typed is None:
+            return
+        name, typed = self.name_at_cursor, self._typed
+        try:
+            value: Any = (*(self._view.asked.stop or ()), typed) if name == "stop" else BY_NAME[name].parse(typed)
+        except SamplingError as error:
+            self.refuse(str(error))
+            return
+        self._type(None)
+        self._change(name, value)
+
+    def action_leave(self) -> None:
+        if self._typed is not None or self._error is not None:
+            self._abandon()
+        else:
+            self.post_message(self.Left())
+
+    def action_back(self) -> None:
+        self._abandon()
+        self.post_message(self.Left())
+
+    def action_undo(self) -> None:
+        if self.name_at_cursor == "stop":
+            self._type((self._typed or "") + "u")
+            return
+        self._abandon()
+        self.post_message(self.UndoWanted())
+
+    def on_key(self, event: events.Key) -> None:
+        character = event.character
+        if character is None or not event.is_printable or event.key == "u":
+            return
+        if self.name_at_cursor == "stop" or character in _TYPED:
+            event.stop()
+            self._type((self._typed or "") + character)
+
+    def on_blur(self) -> None:
+        self._abandon()
+
+    def on_click(self, event: events.Click) -> None:
+        index = self._row_under(event)
+        if index is None:
+            return
+        self._abandon()
+        self._cursor = index
+        at = event.get_content_offset_capture(self).x - _BAR_START
+        if 0 <= at < _BAR_CELLS + 2 and (value := value_at(ROWS[index], (at - 0.5) / _BAR_CELLS)) is not None:
+            self._change(ROWS[index], value)
+        self.refresh()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, 1)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, -1)
+
+    def render(self) -> Content:
+        title = Content.styled("Sampling", ".panel--title")
+        lines = [title, *(self._row_line(index) for index in range(len(ROWS))), Content("")]
+        return Content("\n").join([*lines, *self._foot()])
+
+    def _row_line(self, index: int) -> Content:
+        shown = row(self._view, ROWS[index])
+        here = index == self._cursor and self.has_focus
+        pointer = Content.styled("›", ".panel--cursor") if here else Content(" ")
+        if here and self._typed is not None:
+            return pointer + f"{shown.label:<{_LABEL_CELLS}} " + Content.styled(f"{self._typed}▁", ".panel--set")
+        mark = "…" if shown.waiting else {"set": "•", "model": "◆", "default": " "}[shown.origin]
+        value = f"{mark}{shown.value:<{_VALUE_CELLS}}"
+        gauge = bar(shown.fraction, _BAR_CELLS) if shown.fraction is not None else ""
+        if shown.idle:
+            return pointer + Content.styled(f"{shown.label:<{_LABEL_CELLS}}{value}{gauge}", ".panel--idle")
+        value_style = ".panel--set" if shown.origin == "set" else ""
+        text = Content.assemble(
+            (f"{shown.label:<{_LABEL_CELLS}}", ".panel--cursor" if here else ""),
+            (value, value_style),
+            (gauge, ".panel--bar"),
+        )
+        return pointer + text
+
+    def _foot(self) -> list[Content]:
+        """What the row under the cursor means, what has no effect and why, and what the marks say."""
+        lines = []
+        if self._error is not None:
+            lines.append(Content.styled(self._error, ".panel--error"))
+        elif self.has_focus:
+            lines.append(Content.styled(self._help(), ".panel--help"))
+        for reason, names in self._view.reasons().items():
+            lines.append(Content.styled(f"{names}: {reason}", ".panel--help"))
+        origins = set(self._view.origins.values())
+        legend = [text for name, text in (("set", "• set"), ("model", "◆ from the model's file")) if name in origins]
+        if legend:
+            lines.append(Content.styled("   ".join(legend), ".panel--help"))
+        return lines
+
+    def _help(self) -> str:
+        name = self.name_at_cursor
+        if name == "stop":
+            texts = self._view.coming.stop
+            return _STOP_HELP + (f"\nNow: {value_text(name, texts)}" if texts else "")
+        parameter = BY_NAME[name]
+        return f"{parameter.help}\n{parameter.describe_range().capitalize()}."
+
+    def _type(self, typed: str | None) -> None:
+        self._typed = typed
+        self._error = None
+        self.refresh()
+        self.post_message(self.TypingChanged())
+
+    def _abandon(self) -> None:
+        self._type(None)
+
+    def _change(self, name: str, value: Any) -> None:
+        if value != getattr(self._view.asked, name):
+            self.post_message(self.Changed(name, value))
+
+    def _nudge(self, name: str, steps: int) -> None:
+        if (value := nudged(self._view, name, steps)) is not None:
+            self._change(name, BY_NAME[name].check(value))
+
+    def _wheel(self, event: events.MouseEvent, steps: int) -> None:
+        if (index := self._row_under(event)) is not None:
+            event.stop()
+            self._cursor = index
+            self._nudge(ROWS[index], steps)
+
+    def _row_under(self, event: events.MouseEvent) -> int | None:
+        offset = event.get_content_offset(self)
+        if offset is None or not 0 <= offset.y - _FIRST_ROW < len(ROWS):
+            return None
+        return offset.y - _FIRST_ROW

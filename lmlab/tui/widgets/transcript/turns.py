@@ -1,0 +1,72 @@
+"""One turn of the conversation on the screen, and the lines between turns. Knows nothing of the chat."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from lmlab.store import Turn
+from lmlab.terminal_text import one_line, visible
+from lmlab.tui.format import count
+from lmlab.tui.status import change_notes, kept_status, short_name
+from lmlab.tui.widgets.transcript.prose import Prose
+
+
+class UserTurn(Static):
+    """What a person said, as it was typed, and the files that went with it."""
+
+    def __init__(self, turn: Turn) -> None:
+        files = [
+            Content.styled(f"{visible(file.name)}, {count(len(file.text), 'character')}\n", "$text-muted")
+            for file in turn.attachments
+        ]
+        text = Content(visible(turn.content.replace("\r\n", "\n")))
+        super().__init__(Content("").join([Content.styled("you\n", "$text-muted"), *files, text]))
+
+
+class ReplyTurn(Vertical):
+    """A reply: who says it, the text as it grows, and the status under it."""
+
+    def __init__(self, speaker: str, text: str = "") -> None:
+        super().__init__()
+        self._speaker = Static(Content.styled(one_line(speaker, 60), "$text-accent"), classes="speaker")
+        self._prose = Prose(text)
+        self._status = Static(classes="status")
+        self._shown: tuple[str, ...] = ()
+
+    @classmethod
+    def kept(cls, turn: Turn) -> ReplyTurn:
+        """Return the widget of a reply from the store."""
+        reply = turn.reply
+        widget = cls(short_name(reply.model) if reply and reply.model else "reply", turn.content)
+        if reply is not None:
+            widget.show_status(kept_status(reply), change_notes(reply.changes), reply.error)
+        return widget
+
+    def compose(self) -> ComposeResult:
+        yield self._speaker
+        yield self._prose
+        yield self._status
+
+    def append(self, text: str) -> None:
+        self._prose.append(text)
+
+    def show_status(self, line: str, notes: list[str], error: str | None = None) -> None:
+        """Show the line under the reply, a note for each change of sampling, and the error that ended it."""
+        shown = (line, *notes, error or "")
+        if shown == self._shown:
+            return
+        self._shown = shown
+        lines = [Content.styled(text, "$text-muted") for text in (line, *notes) if text]
+        if error:
+            lines.append(Content.styled(one_line(error, 2000), "$text-error"))
+        self._status.update(Content("\n").join(lines))
+
+
+class SaidLine(Static):
+    """A line that nobody of the conversation said: a notice, what a command answered, or an error."""
+
+    def __init__(self, text: str, error: bool) -> None:
+        super().__init__(Content.styled(visible(text), "$text-error" if error else "$text-muted"))

@@ -1,0 +1,248 @@
+"""The whole screen, driven by keys, on a backend stepped by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from screen_harness import Desk, screen_text
+
+from lmlab.errors import EngineStopped, ModelNotFound, StoreError
+from lmlab.lab.events import Fetching, Notice, SaveFailed
+from lmlab.models import Progress
+
+MakeDesk = Callable[..., Desk]
+
+
+async def test_keys_work_before_any_model_is_found(make_desk: MakeDesk) -> None:
+    desk = make_desk(error=ModelNotFound("no model is called 'x': did you mean smollm2?"), model_ref="x")
+    async with desk.run() as pilot:
+        await desk.wait_until(pilot, lambda: "did you mean smollm2?" in screen_text(pilot.app))
+        await pilot.press("h", "i")
+        assert pilot.app.prompt.text == "hi"
+        assert "no model: /model NAME opens one" in screen_text(pilot.app)
+
+
+async def test_a_message_without_a_model_stays_in_the_input(make_desk: MakeDesk) -> None:
+    desk = make_desk(error=ModelNotFound("no such model"))
+    async with desk.run() as pilot:
+        await desk.wait_until(pilot, lambda: "no such model" in screen_text(pilot.app))
+        pilot.app.prompt.insert("keep me")
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert pilot.app.prompt.text == "keep me"
+        assert "open one with /model" in screen_text(pilot.app)
+
+
+async def test_a_reply_streams_and_ends_with_its_numbers(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        desk.backend.script(["Hello", " **there**", "."], prompt_tokens=12, cached=4)
+        await desk.send(pilot, "hi")
+        assert pilot.app.prompt.text == ""
+        desk.backend.step(2)
+        await desk.settle(pilot)
+        assert "Hello" in screen_text(pilot.app)
+        desk.backend.finish()
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "Hello there." in text
+        assert "3 tokens · 100 tok/s · first token 0.10 s · 4 of 12 cached" in text
+        assert "15 / 8,192" in text
+
+
+async def test_enter_during_a_reply_keeps_the_text_and_says_why(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "first")
+        desk.backend.step(2)
+        pilot.app.prompt.insert("second")
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert pilot.app.prompt.text == "second"
+        assert "a reply is under way" in screen_text(pilot.app)
+        assert len(desk.backend.requests) == 1
+
+
+async def test_escape_stops_the_reply(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "go")
+        desk.backend.step(3)
+        await pilot.press("escape")
+        await desk.settle(pilot)
+        assert desk.backend.cancels
+        assert "· stopped" in screen_text(pilot.app)
+
+
+async def test_ctrl_c_stops_first_and_quits_at_the_second(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "go")
+        desk.backend.step(3)
+        await pilot.press("ctrl+c")
+        await desk.settle(pilot)
+        assert desk.backend.cancels
+        await pilot.press("ctrl+c")
+        assert "ctrl+c again quits" in screen_text(pilot.app)
+        assert pilot.app.is_running
+        await pilot.press("ctrl+c")
+        await desk.wait_until(pilot, lambda: pilot.app.return_code == 0)
+
+
+async def test_regenerate_takes_the_place_of_the_reply(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        desk.backend.script(["old"])
+        await desk.send(pilot, "hi")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        desk.backend.script(["new"])
+        await pilot.press("ctrl+r")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "new" in text
+        assert "old" not in text
+        assert text.count("you") == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"), [("length", "max tokens"), ("context", "context full"), ("cancelled", "stopped")]
+)
+async def test_what_ended_a_reply_is_said(desk: Desk, reason: str, words: str) -> None:
+    async with desk.run() as pilot:
+        desk.backend.script(["text"], reason=reason)
+        await desk.send(pilot, "hi")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        assert f"· {words}" in screen_text(pilot.app)
+
+
+async def test_a_crash_keeps_what_had_come_and_the_next_message_works(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        desk.backend.script(["half a", " sentence"])
+        await desk.send(pilot, "hi")
+        desk.backend.step(3)
+        desk.backend.crash(EngineStopped("the engine stopped: killed by signal 9"))
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "half a sentence" in text
+        assert "the engine stopped: killed by signal 9" in text
+        assert "the next message starts it again" in text
+        desk.backend.script(["back again"])
+        await desk.send(pilot, "still there?")
+        desk.backend.ready()
+        desk.backend.finish()
+        await desk.settle(pilot)
+        assert "back again" in screen_text(pilot.app)
+        assert "starts it again" not in screen_text(pilot.app)
+
+
+async def test_a_full_disk_keeps_the_message_in_the_input(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk.run() as pilot:
+        app = pilot.app
+
+        def fail(text: str) -> None:
+            raise StoreError("the disk is full: make room, then send again")
+
+        monkeypatch.setattr(app.chat, "send", fail)
+        app.prompt.insert("precious")
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert app.prompt.text == "precious"
+        assert "the disk is full" in screen_text(app)
+
+
+async def test_notices_and_save_errors_are_lines_of_the_transcript(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        desk.tell(Notice("from huggingface.co"), SaveFailed(StoreError("cannot write")))
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "from huggingface.co" in text
+        assert "cannot write" in text
+
+
+async def test_a_download_shows_its_bar_in_place(make_desk: MakeDesk) -> None:
+    desk = make_desk(load_at_once=False)
+    async with desk.run() as pilot:
+        desk.tell(Fetching(Progress("smollm2 from huggingface.co", 49 * 2**20, 98 * 2**20)))
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "fetching smollm2 from huggingface.co" in text
+        assert "49 / 98 MiB" in text
+
+
+async def test_slash_help_opens_the_help_page(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        pilot.app.prompt.insert("/help")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "Writing" in screen_text(pilot.app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "Writing" not in screen_text(pilot.app)
+
+
+async def test_a_wrong_command_stays_to_be_mended(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        pilot.app.prompt.insert("/sett temperature 1")
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert "did you mean /set" in screen_text(pilot.app)
+        assert pilot.app.prompt.text == "/sett temperature 1"
+
+
+async def test_slash_clear_empties_the_screen_and_drops_late_events(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        desk.backend.script(["late", " words"])
+        await desk.send(pilot, "hello")
+        desk.backend.step(2)
+        pilot.app.prompt.insert("/clear")
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "late" not in text
+        assert "a new session" in text
+        assert "0 / 8,192" in text
+
+
+async def test_a_double_slash_is_a_message(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "//etc is a folder")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        assert "/etc is a folder" in screen_text(pilot.app)
+        assert "//etc" not in screen_text(pilot.app)
+
+
+async def test_an_unexpected_exception_ends_the_app_and_reaches_the_caller(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = desk.app()
+    boom = RuntimeError("boom")
+
+    def fail(text: str) -> None:
+        raise boom
+
+    async def provoke() -> None:
+        async with app.run_test() as pilot:
+            monkeypatch.setattr(app.chat, "send", fail)
+            app.prompt.insert("x")
+            await pilot.press("enter")
+            await desk.wait_until(pilot, lambda: app.failure is not None)
+
+    with pytest.raises(RuntimeError, match="boom"):
+        await provoke()
+    assert app.failure is boom
+    app.chat.close()
+
+
+async def test_an_unknown_theme_is_said_and_the_dark_one_used(make_desk: MakeDesk) -> None:
+    desk = make_desk(theme="mauve")
+    async with desk.run() as pilot:
+        assert pilot.app.theme == "lmlab-dark"
+        assert "no theme is called 'mauve'" in screen_text(pilot.app)
+
+
+async def test_the_theme_is_turned_over(make_desk: MakeDesk) -> None:
+    desk = make_desk(theme="light")
+    async with desk.run() as pilot:
+        assert pilot.app.theme == "lmlab-light"
+        pilot.app.action_toggle_theme()
+        assert pilot.app.theme == "lmlab-dark"

@@ -1,0 +1,133 @@
+"""Writing: lines, history, completion, paste, and what the input draws."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+import pytest
+from screen_harness import Desk, screen_text
+from textual import events
+
+MakeDesk = Callable[..., Desk]
+
+
+async def test_ctrl_j_and_shift_enter_break_the_line(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await pilot.press("a", "ctrl+j", "b", "shift+enter", "c", "alt+enter", "d")
+        assert pilot.app.prompt.text == "a\nb\nc\nd"
+        assert pilot.app.prompt.region.height == 4
+        assert not desk.backend.requests
+
+
+async def test_a_long_input_leaves_most_of_the_screen_to_the_transcript(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        pilot.app.prompt.insert("\n" * 50)
+        await pilot.pause()
+        assert pilot.app.transcript.region.height >= 10
+
+
+async def test_a_paste_keeps_its_lines_and_is_not_sent(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        pilot.app.prompt.post_message(events.Paste("one\r\ntwo\rthree\n"))
+        await pilot.pause()
+        assert pilot.app.prompt.text == "one\ntwo\nthree\n"
+        assert not desk.backend.requests
+
+
+async def test_control_characters_in_the_input_are_drawn_not_obeyed(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        pilot.app.prompt.post_message(events.Paste("a\x1b[2Jb\x9bc\u202ed"))
+        await pilot.pause()
+        text = screen_text(pilot.app)
+        assert "a␛[2Jb�c�d" in text
+        assert "\x1b" not in text
+        assert pilot.app.prompt.text == "a\x1b[2Jb\x9bc\u202ed"
+
+
+async def test_the_arrows_walk_what_was_typed_before(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        for text in ("first", "second"):
+            await desk.send(pilot, text)
+            desk.backend.finish()
+            await desk.settle(pilot)
+        pilot.app.prompt.insert("draft")
+        await pilot.press("up")
+        assert pilot.app.prompt.text == "second"
+        await pilot.press("up")
+        assert pilot.app.prompt.text == "first"
+        await pilot.press("up")
+        assert pilot.app.prompt.text == "first"
+        await pilot.press("down", "down")
+        assert pilot.app.prompt.text == "draft"
+
+
+async def test_inside_a_text_the_arrows_move_the_cursor(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "before")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        await pilot.press("a", "ctrl+j", "b", "up")
+        assert pilot.app.prompt.text == "a\nb"
+        await pilot.press("up")
+        assert pilot.app.prompt.text == "before"
+
+
+async def test_what_was_typed_is_in_a_private_file(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "a\nb")
+    assert [json.loads(line) for line in desk.paths.history.read_text().splitlines()] == ["a\nb"]
+    if os.name == "posix":
+        assert desk.paths.history.stat().st_mode & 0o777 == 0o600
+
+
+async def test_tab_completes_a_command(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await pilot.press("slash", "m")
+        await pilot.pause()
+        assert pilot.app.completions.chosen == "/model "
+        await pilot.press("tab")
+        assert pilot.app.prompt.text == "/model "
+        await pilot.pause()
+        await pilot.press("down", "tab")
+        assert pilot.app.prompt.text == "/model gemma3-270m"
+
+
+async def test_escape_closes_the_completions_before_anything_else(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "go")
+        desk.backend.step(2)
+        await pilot.press("slash")
+        await pilot.pause()
+        await pilot.press("escape")
+        await pilot.pause()
+        assert pilot.app.completions.chosen is None
+        assert not desk.backend.cancels
+
+
+async def test_ctrl_d_quits_only_an_empty_input(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await pilot.press("x", "home", "ctrl+d")
+        assert pilot.app.prompt.text == ""
+        assert pilot.app.is_running
+        await pilot.press("ctrl+d")
+        await desk.wait_until(pilot, lambda: pilot.app.return_code == 0)
+
+
+async def test_no_editor_is_said(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "no-such-editor-anywhere")
+    async with desk.run() as pilot:
+        pilot.app.prompt.insert("kept")
+        await pilot.press("ctrl+g")
+        await pilot.pause()
+        assert "no such program is there" in screen_text(pilot.app)
+        assert pilot.app.prompt.text == "kept"
+
+
+async def test_a_bare_return_sends_nothing(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await pilot.press("space", "enter")
+        await pilot.pause()
+        assert not desk.backend.requests
+        assert pilot.app.prompt.text == " "

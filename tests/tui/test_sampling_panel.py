@@ -1,0 +1,167 @@
+"""The panel: keys and mouse to sampling parameters, and what it shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from screen_harness import Desk, screen_text
+from textual import events
+from textual.pilot import Pilot
+
+from lmlab.sampling import SamplingParams
+from lmlab.tui.app import ChatApp
+from lmlab.tui.widgets.panel.rows import ROWS, SamplingView, nudged, row, value_at
+
+MakeDesk = Callable[..., Desk]
+
+
+async def open_panel(pilot: Pilot[int], name: str) -> ChatApp:
+    app = pilot.app
+    assert isinstance(app, ChatApp)
+    await pilot.press("tab", *["down"] * ROWS.index(name))
+    return app
+
+
+async def test_tab_goes_to_the_panel_and_back(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        assert "min-p" not in screen_text(pilot.app)
+        await pilot.press("tab")
+        await pilot.pause()
+        assert "min-p" in screen_text(pilot.app)
+        await pilot.press("tab")
+        await pilot.pause()
+        assert "min-p" not in screen_text(pilot.app)
+        assert pilot.app.focused is pilot.app.prompt
+
+
+async def test_beside_the_panel_the_transcript_keeps_sixty_columns(desk: Desk) -> None:
+    async with desk.run((100, 30)) as pilot:
+        assert pilot.app.panel.region.width > 0
+        assert pilot.app.transcript.region.width >= 60
+
+
+async def test_arrows_nudge_and_shift_takes_ten_steps(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = await open_panel(pilot, "temperature")
+        await pilot.press("right")
+        assert app.chat.asked.temperature == pytest.approx(0.85)
+        await pilot.press("shift+right")
+        assert app.chat.asked.temperature == pytest.approx(1.35)
+        await pilot.press("left")
+        assert app.chat.asked.temperature == pytest.approx(1.3)
+
+
+async def test_digits_set_and_escape_abandons(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = await open_panel(pilot, "top_k")
+        await pilot.press("7", "enter")
+        assert app.chat.asked.top_k == 7
+        await pilot.press("9", "escape")
+        assert app.chat.asked.top_k == 7
+        assert app.focused is app.panel
+
+
+async def test_a_value_out_of_range_is_refused_with_the_range(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = await open_panel(pilot, "top_p")
+        await pilot.press("2", "enter")
+        await pilot.pause()
+        assert "give a number from 0 to 1" in screen_text(app).replace("\n", "")
+        assert app.chat.asked.top_p is None
+
+
+async def test_backspace_unsets_and_u_takes_back(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = await open_panel(pilot, "temperature")
+        await pilot.press("1", "enter", "backspace")
+        assert app.chat.asked.temperature is None
+        await pilot.press("u")
+        assert app.chat.asked.temperature == 1
+        await pilot.press("u")
+        assert app.chat.asked.temperature is None
+        await pilot.press("u")
+        await pilot.pause()
+        assert "no change to undo" in screen_text(app)
+
+
+async def test_stop_texts_are_added_and_taken_away(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = await open_panel(pilot, "stop")
+        await pilot.press("u", "h", "enter")
+        assert app.chat.asked.stop == ("uh",)
+        await pilot.press("backspace")
+        assert app.chat.asked.stop is None
+
+
+async def test_a_change_during_a_reply_is_noted_under_it(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        desk.backend.script(["a", "b", "c"])
+        await desk.send(pilot, "go")
+        desk.backend.step(3)
+        app = await open_panel(pilot, "temperature")
+        await pilot.press("1", ".", "3", "enter")
+        await desk.settle(pilot)
+        assert "…1.30" in screen_text(app)
+        desk.backend.step()
+        await pilot.press("tab")
+        await desk.settle(pilot)
+        assert "temperature 0.80 → 1.30 at token 2" in screen_text(app)
+
+
+async def test_the_models_recommendation_is_marked(make_desk: MakeDesk) -> None:
+    desk = make_desk(recommended=SamplingParams(temperature=0.6))
+    async with desk.run((120, 30)) as pilot:
+        text = screen_text(pilot.app)
+        assert "◆0.60" in text
+        assert "◆ from the model's file" in text
+
+
+async def test_a_value_without_effect_says_why(desk: Desk) -> None:
+    async with desk.run((120, 30)) as pilot:
+        await open_panel(pilot, "temperature")
+        await pilot.press("0", "enter")
+        await pilot.pause()
+        assert "top-k, top-p, min-p, seed: no effect at temperature 0" in str(pilot.app.panel.render())
+
+
+async def test_the_wheel_nudges_the_row_under_the_pointer(desk: Desk) -> None:
+    async with desk.run((120, 30)) as pilot:
+        panel = pilot.app.panel
+        x, y = panel.content_region.x + 3, panel.content_region.y + 1 + ROWS.index("top_k")
+        wheel = {"delta_x": 0, "delta_y": 0, "button": 0, "shift": False, "meta": False, "ctrl": False}
+        inside = {"x": x - panel.region.x, "y": y - panel.region.y, "screen_x": x, "screen_y": y}
+        panel.post_message(events.MouseScrollUp(panel, **inside, **wheel))
+        await pilot.pause()
+        assert pilot.app.chat.asked.top_k == 45
+        panel.post_message(events.MouseScrollDown(panel, **inside, **wheel))
+        await pilot.pause()
+        assert pilot.app.chat.asked.top_k == 40
+
+
+async def test_a_click_on_a_bar_sets(desk: Desk) -> None:
+    async with desk.run((120, 30)) as pilot:
+        app = pilot.app
+        y = 1 + ROWS.index("top_p")
+        await pilot.click(app.panel, offset=(2 + 27 + 4, y))
+        assert app.focused is app.panel
+        assert app.chat.asked.top_p == pytest.approx(0.45)
+
+
+def test_a_nudge_stays_in_range_and_the_first_one_keeps_the_drawn_seed() -> None:
+    view = SamplingView(coming=SamplingParams(top_p=0.99, seed=None), in_force=SamplingParams(top_p=0.99, seed=77))
+    assert nudged(view, "top_p", 10) == 1
+    assert nudged(view, "seed", 1) == 77
+    assert nudged(view, "stop", 1) is None
+
+
+@pytest.mark.parametrize(("share", "value"), [(-1, 0), (0.5, 1), (2, 2)])
+def test_a_point_on_the_bar_is_a_whole_step(share: float, value: float) -> None:
+    assert value_at("temperature", share) == value
+    assert value_at("top_k", share) is None
+
+
+def test_a_random_seed_shows_the_one_that_was_drawn() -> None:
+    view = SamplingView(in_force=SamplingParams(seed=5))
+    assert row(view, "seed").value == "random 5"
+    assert not row(view, "seed").waiting

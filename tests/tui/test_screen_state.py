@@ -1,0 +1,189 @@
+"""Events in, what the screen shows out; no Textual."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from screen_harness import Clock
+
+from lmlab.backends import (
+    Applied,
+    Failed,
+    Finished,
+    Loading,
+    Prefill,
+    Ready,
+    Started,
+    Stopped,
+    Timings,
+    Token,
+    Usage,
+)
+from lmlab.backends.fake import fake_info
+from lmlab.errors import EngineStopped, ModelNotFound
+from lmlab.lab.events import Fetching, ModelFailed, Notice
+from lmlab.models import Progress
+from lmlab.sampling import DEFAULTS
+from lmlab.tui.state import EngineGone, FetchingModel, LoadingModel, ModelReady, NoModel, Said, ScreenState
+from lmlab.tui.status import change_notes, facts, live_status, model_line
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def state(clock: Clock) -> ScreenState:
+    return ScreenState(clock)
+
+
+def started(name: str = "r", prompt: int = 812, cached: int = 790) -> Started:
+    return Started(name, prompt, cached, DEFAULTS)
+
+
+def finished(name: str = "r", tail: str = "") -> Finished:
+    return Finished(name, "stop", tail, (1, 2), Usage(812, 790, 2), Timings(0.09, 300.0, 118.0, 0.5), 814)
+
+
+def test_the_model_goes_from_fetching_to_ready_and_may_be_gone(state: ScreenState) -> None:
+    info = fake_info()
+    seen = []
+    for event in (
+        Fetching(Progress("x", 1, 2)),
+        Loading(0.5),
+        Ready(info),
+        Stopped(EngineStopped("gone")),
+        Loading(0.0),
+        Ready(info),
+    ):
+        state.fold(event)
+        seen.append(type(state.model))
+    assert seen == [FetchingModel, LoadingModel, ModelReady, EngineGone, LoadingModel, ModelReady]
+
+
+def test_a_failed_model_leaves_the_open_one_and_says_why(state: ScreenState) -> None:
+    state.fold(ModelFailed(ModelNotFound("first")))
+    assert isinstance(state.model, NoModel)
+    state.fold(Ready(fake_info()))
+    state.fold(ModelFailed(ModelNotFound("second")))
+    assert isinstance(state.model, ModelReady)
+    assert state.take_said() == [Said("first", error=True), Said("second", error=True)]
+    assert state.take_said() == []
+
+
+def test_the_rate_of_a_download_is_measured_from_where_it_was_taken_up(state: ScreenState, clock: Clock) -> None:
+    state.fold(Fetching(Progress("x", 50 * 2**20, 98 * 2**20)))
+    assert isinstance(state.model, FetchingModel)
+    assert state.model.bytes_per_s is None
+    clock.now += 2
+    state.fold(Fetching(Progress("x", 70 * 2**20, 98 * 2**20)))
+    assert model_line(state.model, "m") == (
+        "fetching x  ▕███████▏░░▏ 70 / 98 MiB · 3 s left",
+        False,
+    )
+
+
+def test_text_is_taken_once_and_the_tail_last(state: ScreenState) -> None:
+    state.begin_reply()
+    state.fold(started())
+    state.fold(Token("r", 0, 1, "a"))
+    assert state.take_text() == "a"
+    state.fold(Token("r", 1, 2, "b"))
+    state.fold(finished(tail="c"))
+    assert state.take_text() == "bc"
+    assert state.take_text() == ""
+
+
+def test_late_news_of_an_old_reply_is_not_taken_for_the_new_one(state: ScreenState) -> None:
+    state.begin_reply()
+    state.fold(started("old"))
+    state.begin_reply()
+    state.fold(Token("old", 0, 1, "late"))
+    state.fold(finished("old"))
+    assert state.take_text() == ""
+    assert state.replying
+    state.fold(started("new"))
+    state.fold(Token("new", 0, 1, "now"))
+    assert state.take_text() == "now"
+
+
+def test_what_comes_after_the_conversation_changed_is_dropped(state: ScreenState) -> None:
+    state.begin_reply()
+    state.fold(started())
+    state.forget_reply()
+    state.fold(Token("r", 0, 1, "x"))
+    assert state.take_text() == ""
+    assert state.context_used == 0
+
+
+def test_a_long_prompt_shows_a_bar_a_rate_and_the_time_left(state: ScreenState, clock: Clock) -> None:
+    reply = state.begin_reply()
+    state.fold(started(prompt=8000, cached=800))
+    assert live_status(reply, state.model, clock.now) == "reading the prompt"
+    clock.now += 4
+    state.fold(Prefill("r", 2000, 8000))
+    assert live_status(reply, state.model, clock.now) == (
+        "reading the prompt ▕██▌░░░░░░░▏ 2,000 / 8,000 · 300 tok/s · 20 s left"
+    )
+
+
+def test_the_wait_for_the_model_is_no_part_of_the_time_to_the_first_token(state: ScreenState, clock: Clock) -> None:
+    reply = state.begin_reply()
+    clock.now += 30
+    state.fold(Ready(fake_info()))
+    clock.now += 0.5
+    state.fold(started())
+    state.fold(Token("r", 0, 1, "x"))
+    assert reply.ttft_s == 0.5
+
+
+def test_numbers_keep_their_width_while_a_reply_streams(state: ScreenState, clock: Clock) -> None:
+    reply = state.begin_reply()
+    state.fold(started())
+    widths = set()
+    for index in range(300):
+        clock.now += 0.01
+        state.fold(Token("r", index, 1, "x"))
+        widths.add(len(live_status(reply, state.model, clock.now)))
+    assert len(widths) == 1
+
+
+def test_the_end_counts_as_the_engine_does(state: ScreenState, clock: Clock) -> None:
+    reply = state.begin_reply()
+    state.fold(started())
+    state.fold(Token("r", 0, 1, "x"))
+    state.fold(finished())
+    assert live_status(reply, state.model, clock.now) == (
+        "2 tokens · 118 tok/s · first token 0.09 s · 790 of 812 cached"
+    )
+    assert state.context_used == 814
+
+
+def test_a_failure_ends_the_reply_with_its_error(state: ScreenState) -> None:
+    reply = state.begin_reply()
+    state.fold(Failed("r", EngineStopped("gone")))
+    assert not state.replying
+    assert str(reply.error) == "gone"
+
+
+def test_changes_of_one_parameter_are_one_note(state: ScreenState) -> None:
+    reply = state.begin_reply()
+    state.fold(started())
+    state.fold(Applied("r", 41, replace(DEFAULTS, temperature=1.3), (("temperature", 0.2, 1.3), ("top_k", 40, 5))))
+    state.fold(Applied("r", 50, DEFAULTS, (("temperature", 1.3, 0.8),)))
+    assert change_notes(reply.changes) == [
+        "temperature 0.20 → 1.30 at token 41 → 0.80 at 50",
+        "top-k 40 → 5 at token 41",
+    ]
+
+
+def test_a_notice_is_said(state: ScreenState) -> None:
+    state.fold(Notice("hello"))
+    assert state.take_said() == [Said("hello")]
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    assert facts(0, None, None, 0, 0) == ""
+    assert facts(1, None, None, 0, 7) == "1 token · 0 of 7 cached"
