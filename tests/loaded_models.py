@@ -18,6 +18,11 @@ def library() -> Library:
     return Library(lambda level, line: None, lambda message: sys.__stderr__.write(f"{message}\n"))
 
 
+def threads_for(model: Model) -> int:
+    """One for a tiny model: threads that wait for each other at every node are slow on a busy machine."""
+    return 2 if model.parameters > 10_000_000 else 1
+
+
 @functools.cache
 def load_model(path: Path) -> Model:
     library()

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmlab.errors import SamplingError
@@ -95,6 +95,7 @@ def test_stop_is_a_list_of_texts(stop: Any) -> None:
         SamplingParams.from_dict({"stop": stop})
 
 
+@settings(deadline=None)
 @given(PARAMS, PARAMS)
 def test_merge_keeps_what_is_set_and_fills_the_rest(above: SamplingParams, below: SamplingParams) -> None:
     merged = above.merge(below)
@@ -108,6 +109,7 @@ def test_merge_takes_zero_and_no_stops_for_values() -> None:
     assert zero.merge(SamplingParams(temperature=1, top_k=9, seed=9, stop=("x",))) == zero
 
 
+@settings(deadline=None)
 @given(PARAMS)
 def test_a_dictionary_and_back(params: SamplingParams) -> None:
     assert SamplingParams.from_dict(json.loads(json.dumps(params.to_dict()))) == params
@@ -120,6 +122,7 @@ def test_an_unknown_key_is_an_error_that_names_the_known_ones() -> None:
         DEFAULTS.with_value("nope", 1)
 
 
+@settings(deadline=None)
 @given(PARAMS, PARAMS)
 def test_changes_tell_what_differs_and_lead_from_one_to_the_other(old: SamplingParams, new: SamplingParams) -> None:
     changes = old.changes(new)

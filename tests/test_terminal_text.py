@@ -3,7 +3,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmlab.terminal_text import one_line, visible
@@ -23,6 +23,7 @@ def drives_a_terminal(character: str) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_nothing_that_is_shown_can_drive_a_terminal(text: str) -> None:
     shown = visible(text)
@@ -37,6 +38,7 @@ def test_no_character_at_all_gets_through() -> None:
     assert not any(character in visible(character) for character in unsafe)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_safe_characters_stay_as_they_are(text: str) -> None:
     safe = "".join(character for character in text if not drives_a_terminal(character))
@@ -64,6 +66,7 @@ def test_pictures(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
+@settings(deadline=None)
 @given(ANY_TEXT, st.integers(1, 50))
 def test_one_line_is_one_safe_line_within_its_limit(text: str, limit: int) -> None:
     line = one_line(text, limit)

@@ -30,7 +30,8 @@ _REASONS: dict[FinishReason, str] = {
 def live_status(reply: LiveReply, model: ModelState, now: float) -> str:
     """Return the line under the reply under way."""
     if reply.error is not None:
-        return facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens)
+        # The worker, which measures the time to the first token, took it along.
+        return facts(reply.tokens, reply.tokens_per_s, None, reply.cached_tokens, reply.prompt_tokens)
     if reply.finished is not None:
         line = facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens)
         return _with_reason(line, reply.finished.reason)

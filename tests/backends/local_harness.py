@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from lmlab.backends import (
     Event,
     Failed,
@@ -27,6 +29,7 @@ from lmlab.backends.local import LocalBackend, LocalHandle
 from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
 
+unix = pytest.mark.skipif(sys.platform == "win32", reason="needs Unix signals and sockets")
 LIMIT_S = 120.0
 GREEDY = SamplingParams(temperature=0.0)
 

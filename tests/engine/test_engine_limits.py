@@ -187,7 +187,7 @@ def test_no_graph_is_cut_without_an_interrupt(tiny: Model, open_engine: OpenEngi
 
 
 def open_as_the_worker_does(path: Path) -> Loaded:
-    return load(LoadSpec(str(path), context=512, threads=2), library(), LoadLog(), lambda fraction: None)
+    return load(LoadSpec(str(path), context=512, threads=1), library(), LoadLog(), lambda fraction: None)
 
 
 @pytest.mark.parametrize(

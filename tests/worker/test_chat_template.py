@@ -119,15 +119,15 @@ def test_an_attribute_of_what_is_not_there_carries_its_line() -> None:
 )
 def test_what_does_not_end_is_stopped_and_its_line_named(source: str) -> None:
     threads = threading.active_count()
-    message = failure(source, time_limit_s=0.05)
-    assert "took over 0.05 s at line 2 and was stopped" in message
+    message = failure(source, time_limit_s=0.3)
+    assert "took over 0.3 s at line 2 and was stopped" in message
     assert threading.active_count() == threads
     assert sys.gettrace() is None or "lmlab" not in repr(sys.gettrace())
 
 
 def test_a_template_that_was_stopped_once_can_render_again() -> None:
     source = "{% if messages|length > 1 %}{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}{% endif %}ok"
-    template = ChatTemplate(source, {}, 0.05)
+    template = ChatTemplate(source, {}, 0.3)
     with pytest.raises(TemplateError, match="was stopped"):
         template.render(HELLO * 2)
     assert template.render(HELLO) == "ok"

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary_reader import Reader
 
@@ -98,7 +98,7 @@ def test_special_tokens_in_raw_text_are_text(reader: Reader, text: str) -> None:
         st.sampled_from(["<|im_start|>", "<|im_end|>", "<|im_", "end|>", "start|>", "|", "<", ">", "a"]), max_size=8
     )
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_arrangement_of_fragments_makes_a_special_token(smol: Reader, fragments: list[str]) -> None:
     text = "x" + "".join(fragments)
     ids = smol.encoder.encode(TextPrompt(text))

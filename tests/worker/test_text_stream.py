@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmlab.worker.text_stream import TextStream
@@ -26,6 +26,7 @@ def pieces_of(draw: st.DrawFn, data: bytes) -> list[bytes]:
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
+@settings(deadline=None)
 @given(st.data(), LETTERS, STOPS)
 def test_any_split_gives_the_text_up_to_the_first_stop(data: st.DataObject, text: str, stops: list[str]) -> None:
     expected, stopped = cut_at_first_stop(text, stops)
@@ -38,6 +39,7 @@ def test_any_split_gives_the_text_up_to_the_first_stop(data: st.DataObject, text
     assert stream.stopped is stopped
 
 
+@settings(deadline=None)
 @given(st.data(), LETTERS, STOPS)
 def test_nothing_that_is_certain_is_held_back(data: st.DataObject, text: str, stops: list[str]) -> None:
     stream = TextStream(stops)
@@ -51,6 +53,7 @@ def test_nothing_that_is_certain_is_held_back(data: st.DataObject, text: str, st
         assert not held or any(stop.startswith(held) for stop in stops)
 
 
+@settings(deadline=None)
 @given(st.data(), st.binary(max_size=40))
 def test_any_bytes_in_any_split_read_as_they_do_whole(data: st.DataObject, content: bytes) -> None:
     stream = TextStream()
