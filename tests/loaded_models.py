@@ -12,15 +12,13 @@ from lmlab.llama import Context, Library, Model
 OpenContext = Callable[..., Context]
 """A model and any sizes that matter to a small context, closed after the test."""
 
+THREADS = 1
+"""Threads that wait for each other at every node of a graph are slow on a busy machine."""
+
 
 @functools.cache
 def library() -> Library:
     return Library(lambda level, line: None, lambda message: sys.__stderr__.write(f"{message}\n"))
-
-
-def threads_for(model: Model) -> int:
-    """One for a tiny model: threads that wait for each other at every node are slow on a busy machine."""
-    return 2 if model.parameters > 10_000_000 else 1
 
 
 @functools.cache

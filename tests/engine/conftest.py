@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from engine_drive import OpenEngine
-from loaded_models import load_model, threads_for
+from loaded_models import THREADS, load_model
 
 from lmlab.engine import Engine
 from lmlab.engine.engine import KEPT_PREFIXES, reuse_policy
@@ -22,8 +22,7 @@ def open_engine() -> Iterator[OpenEngine]:
 
     def open_engine(model: Model, *, context: int = 512, sequences: int = 4, batch: int = 512) -> Engine:
         idle = KEPT_PREFIXES[reuse_policy(model)]
-        threads = threads_for(model)
-        opened.append(Context(model, context=context, sequences=sequences, idle=idle, batch=batch, threads=threads))
+        opened.append(Context(model, context=context, sequences=sequences, idle=idle, batch=batch, threads=THREADS))
         return Engine(model, opened[-1])
 
     yield open_engine

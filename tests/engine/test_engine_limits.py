@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from engine_drive import Drive, NodeHook, OpenEngine, alone, check_nothing_left, check_same, noise, request
-from loaded_models import library
+from loaded_models import THREADS, library
 
 from lmlab.engine import Admitted, Drawn, Engine
 from lmlab.errors import ContextOverflow, EngineStopped, ModelLoadError
@@ -187,7 +187,7 @@ def test_no_graph_is_cut_without_an_interrupt(tiny: Model, open_engine: OpenEngi
 
 
 def open_as_the_worker_does(path: Path) -> Loaded:
-    return load(LoadSpec(str(path), context=512, threads=1), library(), LoadLog(), lambda fraction: None)
+    return load(LoadSpec(str(path), context=512, threads=THREADS), library(), LoadLog(), lambda fraction: None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from engine_drive import HOT, Drive, OpenEngine, alone, check_nothing_left, check_same, noise, request
+from loaded_models import THREADS
 
 from lmlab.engine import Admitted, Drawn, Ended, Engine, Prefilled
 from lmlab.llama import Context, DecodeStatus, Model
@@ -16,7 +17,7 @@ def test_a_greedy_reply_is_that_of_a_bare_loop(smollm2_model: Model, open_engine
     prompt = smollm2_model.vocabulary.tokenize(PROMPT, special=False)
     reply = alone(open_engine(smollm2_model), request("a", prompt, max_tokens=40))
 
-    context = Context(smollm2_model, context=256, sequences=1, idle=0, batch=64, threads=2)
+    context = Context(smollm2_model, context=256, sequences=1, idle=0, batch=64, threads=THREADS)
     bare: list[int] = []
     tokens, position = prompt, 0
     while len(bare) < 40:
@@ -176,7 +177,7 @@ def test_a_prompt_beyond_the_sliding_window_continues_from_its_prefix(
     assert second.ended.cached == len(prompt) + 3
 
     # One sequence, never shared nor moved, decoded in chunks of the same sizes: other sizes shift the logits by up to 1.
-    context = Context(gemma3_model, context=1024, sequences=1, idle=0, batch=512, threads=2)
+    context = Context(gemma3_model, context=1024, sequences=1, idle=0, batch=512, threads=THREADS)
     position = 0
     for count in drive.rows:
         context.batch.clear()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from loaded_models import OpenContext, load_model, threads_for
+from loaded_models import THREADS, OpenContext, load_model
 
 from lmlab.llama import Context, Model
 
@@ -24,7 +24,7 @@ def open_context() -> Iterator[OpenContext]:
     opened: list[Context] = []
 
     def open_context(model: Model, **options: int) -> Context:
-        sizes = {"context": 256, "sequences": 4, "idle": 4, "batch": 64, "threads": threads_for(model)} | options
+        sizes = {"context": 256, "sequences": 4, "idle": 4, "batch": 64, "threads": THREADS} | options
         opened.append(Context(model, **sizes))
         return opened[-1]
 

@@ -90,6 +90,16 @@ def test_only_the_end_of_a_recurrent_sequence_is_held(tmp_path: Path, open_conte
     np.testing.assert_allclose(more, whole, atol=0.05)
 
 
+def test_a_sliding_window_model_keeps_what_left_the_window_while_there_is_room(
+    tmp_path: Path, open_context: OpenContext
+) -> None:
+    model = load_model(tiny_models.write_sliding_window(tmp_path / "model.gguf", window=16))
+    context = open_context(model, context=1024)
+    for start in range(0, 900, 60):
+        feed(context, [1] * 60, position=start)
+    assert (context.first_position(0), context.last_position(0)) == (0, 899)
+
+
 def test_ids_that_would_end_the_process_are_refused(tiny: Model, open_context: OpenContext) -> None:
     context = open_context(tiny)
     for sequence in (-1, 256, 100_000):
