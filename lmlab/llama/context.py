@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from enum import Enum
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -106,10 +107,14 @@ class Context:
 
         Raises ValueError for any other row.
         """
+        return np.ctypeslib.as_array(self.require_logits(row), shape=(self._vocabulary_size,))
+
+    def require_logits(self, row: int) -> Any:
+        """Return a pointer to the logits of ``row``; ValueError when it has none, where a draw would end the process."""
         pointer = llama_cpp.llama_get_logits_ith(self.pointer, row)
         if not pointer:
             raise ValueError(f"row {row} of the batch has no logits")
-        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
+        return pointer
 
     def first_position(self, sequence: int) -> int:
         """The first position of ``sequence`` still held by every layer, or -1 for none."""

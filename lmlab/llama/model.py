@@ -59,10 +59,6 @@ class Vocabulary:
         self._check(token)
         return bool(llama_cpp.llama_vocab_is_eog(self.pointer, token))
 
-    def is_control(self, token: int) -> bool:
-        self._check(token)
-        return bool(llama_cpp.llama_vocab_is_control(self.pointer, token))
-
     def _check(self, token: int) -> None:
         if not 0 <= token < self.size:
             raise ValueError(f"token {token} is not in a vocabulary of {self.size}")

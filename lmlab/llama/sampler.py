@@ -76,8 +76,7 @@ class Sampler:
 
     def sample(self, context: Context, row: int) -> int:
         """Draw the token that follows batch row ``row``, and remember it for the penalties."""
-        # A row without logits ends the process inside the draw; here it raises.
-        context.logits(row)
+        context.require_logits(row)
         return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, row))
 
     def close(self) -> None:

@@ -26,8 +26,11 @@ def _load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
     log = LoadLog()
     latest = -1.0
 
+    loading = True
+
     def logged(level: str, line: str) -> None:
-        log.take(level, line)
+        if loading:
+            log.take(level, line)
         if level != "debug":
             print(f"{level}: {line}", file=sys.stderr, flush=True)
 
@@ -40,7 +43,9 @@ def _load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
             latest = fraction
             progress(fraction)
 
-    return load(spec, Library(logged, aborted), log, read)
+    loaded = load(spec, Library(logged, aborted), log, read)
+    loading = False
+    return loaded
 
 
 def _end(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

@@ -44,14 +44,14 @@ def test_an_emoji_is_split_over_tokens_that_are_no_characters_alone(smollm2_mode
 def test_a_special_token_is_one_token_only_when_asked_for(smollm2_model: Model) -> None:
     vocabulary = smollm2_model.vocabulary
     (end,) = vocabulary.tokenize("<|im_end|>", special=True)
-    assert vocabulary.is_control(end)
+    assert vocabulary.piece(end) == b""
     assert vocabulary.is_end(end)
     assert vocabulary.text(end) == "<|im_end|>"
     assert vocabulary.piece(end) == b""
     assert vocabulary.piece(end, special=True) == b"<|im_end|>"
     as_text = vocabulary.tokenize("<|im_end|>", special=False)
     assert len(as_text) > 1
-    assert not any(map(vocabulary.is_control, as_text))
+    assert all(map(vocabulary.piece, as_text))
     assert spell(vocabulary, as_text) == "<|im_end|>"
 
 
@@ -77,7 +77,7 @@ def test_a_sentencepiece_vocabulary_spells_unknown_characters_as_bytes(tmp_path:
 def test_an_id_out_of_range_is_refused(tiny: Model, beyond: int) -> None:
     vocabulary = tiny.vocabulary
     token = beyond if beyond else vocabulary.size
-    for ask in (vocabulary.piece, vocabulary.is_control, vocabulary.is_end):
+    for ask in (vocabulary.piece, vocabulary.is_end):
         with pytest.raises(ValueError, match=f"token {token} is not in a vocabulary of {vocabulary.size}"):
             ask(token)
     assert vocabulary.text(token) == ""
