@@ -61,6 +61,9 @@ class Said:
     error: bool = False
 
 
+_RATE_AFTER_S = 1.0
+
+
 @dataclass(slots=True)
 class LiveReply:
     """The reply under way. Times are the clock's; ``begun`` is when the engine had it. A text waits in ``pieces``."""
@@ -218,4 +221,7 @@ class ScreenState:
         if self._fetch_began is None or self._fetch_began[0] != progress.label or progress.done < self._fetch_began[2]:
             self._fetch_began = (progress.label, now, progress.done)
         _, began, first = self._fetch_began
-        return (progress.done - first) / (now - began) if now > began and progress.done > first else None
+        # The first moments are of connecting: a rate from them would promise hours.
+        if now - began < _RATE_AFTER_S or progress.done <= max(first, (progress.total or 0) // 100):
+            return None
+        return (progress.done - first) / (now - began)
