@@ -59,7 +59,8 @@ class Context:
             )
         self.size = int(llama_cpp.llama_n_ctx(self.pointer))
         self.sequences = sequences
-        self.batch = Batch(int(parameters.n_batch))
+        # llama.cpp takes no batch larger than the context, whatever was asked for.
+        self.batch = Batch(int(llama_cpp.llama_n_batch(self.pointer)))
         self._vocabulary_size = model.vocabulary.size
         self._memory = llama_cpp.llama_get_memory(self.pointer)
         self._flag, callback = abort_by_flag()

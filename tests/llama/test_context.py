@@ -32,6 +32,12 @@ def test_it_has_the_room_asked_for(tiny: Model, open_context: OpenContext) -> No
     assert context.has_memory
 
 
+def test_a_batch_is_no_larger_than_the_context(tiny: Model, open_context: OpenContext) -> None:
+    context = open_context(tiny, context=256, batch=2048)
+    assert context.batch.capacity == 256, "one row more would end the process"
+    feed(context, (PROMPT * 10)[:256])
+
+
 def test_sequences_are_independent_of_their_neighbours_in_a_batch(tiny: Model, open_context: OpenContext) -> None:
     context = open_context(tiny)
     alone = [feed(open_context(tiny), PROMPT[start:]) for start in range(4)]
