@@ -47,10 +47,17 @@ class Batch:
         end = start + len(tokens)
         if end > self.capacity:
             raise ValueError(f"{len(tokens)} rows do not fit a batch that has {start} of {self.capacity}")
-        self._tokens[start:end] = tokens
-        self._positions[start:end] = range(position, position + len(tokens)) if len(tokens) > 1 else position
-        self._sequences[start:end] = sequence
-        self._logits[start:end] = 0
-        self._logits[end - 1] = logits
+        last = end - 1
+        if last == start:
+            # The row of a decode, made once a token: single elements cost a fraction of what slices do.
+            self._tokens[start] = tokens[0]
+            self._positions[start] = position
+            self._sequences[start] = sequence
+        else:
+            self._tokens[start:end] = tokens
+            self._positions[start:end] = np.arange(position, position + len(tokens))
+            self._sequences[start:end] = sequence
+            self._logits[start:last] = 0
+        self._logits[last] = logits
         self.struct.n_tokens = end
-        return end - 1
+        return last

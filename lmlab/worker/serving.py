@@ -33,10 +33,14 @@ from lmlab.worker.messages import (
     Request,
     Shutdown,
     Timings,
+    Token,
     Update,
     Usage,
 )
 from lmlab.worker.streams import Replies
+
+TOGETHER_S = 0.02
+"""Tokens drawn within this time are said together: below what an eye can tell, and two or more for a small model."""
 
 Loader = Callable[[LoadSpec, Callable[[float], None]], Loaded]
 
@@ -56,6 +60,8 @@ class Worker:
         self._encoding: set[str] = set()
         self._cancelled: set[str] = set()
         self._updated: dict[str, SamplingParams] = {}
+        self._held: list[Event] = []
+        self._said_at = 0.0
         self._loaded: Loaded | None = None
         self._replies: Replies | None = None
 
@@ -78,7 +84,7 @@ class Worker:
             self._wake.wait()
             self._wake.clear()
             while loaded.engine.busy:
-                self._say(replies.translate(loaded.engine.step()))
+                self._say_soon(replies.translate(loaded.engine.step()))
 
     def _read(self) -> None:
         try:
@@ -158,6 +164,20 @@ class Worker:
 
     def _report_loading(self, fraction: float) -> None:
         self._send(Loading(fraction))
+
+    def _say_soon(self, events: list[Event]) -> None:
+        """Say ``events``, tokens together with those that follow within moments.
+
+        Each message wakes the parent, on a core that a thread of the decode wants: one a token costs several percent of
+        the speed. Whatever is not a token, and the first one of a reply, goes at once; a reply ends with such an event.
+        """
+        self._held += events
+        now = time.perf_counter()
+        urgent = any(not isinstance(event, Token) or event.index == 0 for event in events)
+        if urgent or now - self._said_at >= TOGETHER_S:
+            self._said_at = now
+            held, self._held = self._held, []
+            self._say(held)
 
     def _say(self, events: list[Event]) -> None:
         if events:
