@@ -108,7 +108,7 @@ class Parameter:
 
     def check(self, value: Any) -> int | float:
         """Return ``value`` as this parameter's type, or raise SamplingError that names the range."""
-        wrong = SamplingError(f"{self.label} {value}: give {self.describe_range()}")
+        wrong = SamplingError(f"{self.label} {value!r}: give {self.describe_range()}")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong
         # NaN is in no range, and infinity is beyond every one.

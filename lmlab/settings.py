@@ -12,6 +12,7 @@ from typing import Any
 
 from lmlab.errors import UsageError
 from lmlab.sampling import SamplingParams
+from lmlab.terminal_text import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Paths:
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ) -> Paths:
         if home := environ.get("LMLAB_HOME"):
-            root = Path(home).expanduser().absolute()
+            root = expanded(home).absolute()
             return cls(config=root / "config.toml", data=root, logs=root / "logs")
         import platformdirs
 
@@ -52,6 +53,20 @@ class Paths:
             data=platformdirs.user_data_path("lmlab", appauthor=False),
             logs=platformdirs.user_log_path("lmlab", appauthor=False),
         )
+
+
+def expanded(text: str) -> Path:
+    """Return the path that a person typed, ``~`` and ``~user`` followed. Raises UsageError for what can be no path."""
+    try:
+        text.encode()
+        if "\0" in text:
+            raise UsageError("a path cannot hold a null character: remove it")
+        return Path(text).expanduser()
+    except UnicodeEncodeError:
+        # Such a name could be opened, but neither stored with a session nor written as JSON.
+        raise UsageError(f"{visible(text)}: the name is not valid Unicode text; rename the file or folder") from None
+    except RuntimeError:
+        raise UsageError(f"{text}: there is no such user's folder; write the path out") from None
 
 
 def private_folder(path: Path) -> Path:

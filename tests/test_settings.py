@@ -9,7 +9,7 @@ import pytest
 
 from lmlab.errors import UsageError
 from lmlab.sampling import SamplingParams
-from lmlab.settings import Config, Paths, load_config, private_folder, write_private
+from lmlab.settings import Config, Paths, expanded, load_config, private_folder, write_private
 
 unix_modes = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 
@@ -122,7 +122,7 @@ def test_a_whole_config(tmp_path: Path) -> None:
         ("[aliases]\nmine = 3", "alias mine"),
         ("colour = 'red'", "unknown key 'colour'"),
         ("[sampling]\ntemperature = -1", r"\[sampling\] temperature -1"),
-        ("[sampling]\ntemperature = 'hot'", r"\[sampling\] temperature hot"),
+        ("[sampling]\ntemperature = 'hot'", r"\[sampling\] temperature 'hot'"),
         ("[sampling]\ntop_p = nan", r"\[sampling\] top-p nan"),
         ("[sampling]\nheat = 1", r"\[sampling\] .*'heat'"),
         ("[sampling]\nstop = '###'", r"\[sampling\] stop '###'"),
@@ -142,3 +142,16 @@ def test_a_wrong_config_names_the_file_and_the_key(tmp_path: Path, text: str | b
 def test_a_config_that_is_a_folder_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read the config file"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["~no-such-user-here/x", "a\0b", "caf\udce9"])
+def test_what_can_be_no_path_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        expanded(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_follows_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert expanded("~/x") == tmp_path / "x"

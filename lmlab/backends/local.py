@@ -134,7 +134,13 @@ class LocalBackend:
             previous.join()
         serving = True
         while serving:
-            error = self._serve()
+            try:
+                error = self._serve()
+            # A callback raised: a defect, whose traceback goes where all such go; who waits here must still be told.
+            except Exception as unforeseen:  # noqa: BLE001
+                error = EngineStopped(f"the engine was stopped by a defect of lmlab: {unforeseen!r}")
+                hook = (type(unforeseen), unforeseen, unforeseen.__traceback__, threading.current_thread())
+                threading.excepthook(threading.ExceptHookArgs(hook))
             if self._closed:
                 error = EngineStopped("the model was closed")
             self._on_status(Stopped(error))

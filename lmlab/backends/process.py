@@ -88,6 +88,8 @@ class WorkerProcess:
         aborted = [line for line in lines if line.startswith(ABORT_MARK)]
         if aborted:
             return f"llama.cpp gave up: {one_line(aborted[-1].removeprefix(ABORT_MARK))}"
+        if code == 1 and any(line.startswith("Timeout (") for line in lines):
+            return "the model's chat template did not end in time; use --raw, or another model"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             if name == "SIGKILL":

@@ -7,20 +7,22 @@ from typing import Annotated
 import typer
 
 from lmlab import __version__
-from lmlab.cli import chat, run
+from lmlab.cli import chat, run, sessions
+from lmlab.cli.help import Command, Group, Program, show_when_alone
 from lmlab.cli.streams import Stdout
 from lmlab.errors import UsageError
+from lmlab.terminal_text import visible
 
 app = typer.Typer(
     name="lmlab",
+    cls=Program,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A laboratory for local language models in the terminal.",
-    epilog="Every option can also be set by a variable: LMLAB_ and its long name, such as LMLAB_TOP_K=20. "
-    "LMLAB_HOME moves all of lmlab's files.",
 )
-app.command("chat", epilog=chat.EXAMPLES)(chat.chat)
-app.command("run", epilog=run.EXAMPLES)(run.run)
+app.command("chat", cls=Command, epilog=chat.EXAMPLES)(chat.chat)
+app.command("run", cls=Command, epilog=run.EXAMPLES)(run.run)
+app.add_typer(sessions.app, name="sessions", cls=Group, epilog=sessions.EXAMPLES)
 
 
 def _show_version(wanted: bool) -> None:
@@ -37,12 +39,16 @@ def lmlab(
         typer.Option("--version", "-V", metavar="", help="Show the version.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    show_when_alone(context)
 
 
 def run_command(arguments: list[str]) -> int:
     """Run the command that ``arguments`` name and return its exit code. Raises UsageError when they are wrong."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"this argument is not UTF-8 text: {visible(argument)}") from None
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="lmlab", standalone_mode=False)
     except typer.TyperException as error:

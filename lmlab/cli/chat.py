@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmlab.cli.complete import complete_model
+from lmlab.cli.complete import complete_model, complete_session
 from lmlab.cli.opener import local_backend
 from lmlab.cli.options import (
     MODEL_HELP,
@@ -52,7 +52,13 @@ def chat(
     ] = False,
     go_on: Annotated[bool, option("--continue", help="Go on with the session written to last.")] = False,
     session: Annotated[
-        str | None, option("--session", metavar="ID", help="Go on with this session; the start of its id is enough.")
+        str | None,
+        option(
+            "--session",
+            metavar="ID",
+            help="Go on with this session; the start of its id is enough. lmlab sessions list names them.",
+            complete=complete_session,
+        ),
     ] = None,
     system: SystemOption = None,
     sampling: SamplingOptions,

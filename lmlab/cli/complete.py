@@ -1,13 +1,15 @@
-"""What a shell offers after Tab. Knows names only; it reads no model and fetches nothing."""
+"""What a shell offers after Tab. Knows names and ids only; it reads no model and fetches nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from lmlab.errors import LmlabError
 from lmlab.models.catalogue import ENTRIES
-from lmlab.models.local_files import gguf_files
+from lmlab.models.reference import other_files
 from lmlab.settings import Paths, load_config
+from lmlab.terminal_text import one_line
 
 
 def complete_model(incomplete: str) -> list[tuple[str, str]]:
@@ -15,14 +17,33 @@ def complete_model(incomplete: str) -> list[tuple[str, str]]:
     return [(name, about) for name, about in _names() if name.startswith(incomplete)]
 
 
+def complete_session(incomplete: str) -> list[tuple[str, str]]:
+    """Return the ids of sessions that begin with ``incomplete``, each with its title, the one written to last first."""
+    database = Paths.find().database
+    if not database.exists():
+        return []
+    # Imported here: most of what is completed needs no database.
+    from lmlab.store import Store
+
+    try:
+        with closing(Store(database)) as store:
+            sessions = store.sessions()
+    except LmlabError:
+        # Reported by the command itself, not while someone types it.
+        return []
+    return [(found.id, one_line(found.title)) for found in sessions if found.id.startswith(incomplete)]
+
+
 def _names() -> Iterator[tuple[str, str]]:
+    """Yield each model once: by its name where it has one, else by its path."""
     for entry in ENTRIES:
         yield entry.name, entry.title
     paths = Paths.find()
     try:
-        yield from load_config(paths.config).aliases.items()
+        aliases = load_config(paths.config).aliases
     except LmlabError:
         # A config file that cannot be read is reported by the command itself, not while someone types it.
-        pass
-    for file in gguf_files(paths.models):
+        aliases = {}
+    yield from aliases.items()
+    for file in other_files(aliases, paths.models):
         yield str(file), "a file in the models folder"

@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lmlab.backends import Finished, LoadSpec, ModelInfo
+from lmlab.models import ModelFile
+from lmlab.models.catalogue import STARTER
 from lmlab.sampling import BY_NAME, SamplingParams, ineffective
+
+_CONTEXT_STEP = 256
+
+
+def about_base_model(model: ModelFile) -> str:
+    """Return what a base model does with a prompt and, when nobody named it now, how it came to be the one."""
+    subject = f"the model used last, {model.ref}," if model.used_last else model.ref
+    return (
+        f"{subject} is a base model (its file has no chat template): it continues the text; "
+        f"for answers choose another, such as -m {STARTER.name}"
+    )
 
 
 def about_load(spec: LoadSpec, info: ModelInfo) -> Iterator[str]:
     """Yield where the loaded model is not as ``spec`` asked for."""
     if spec.context and info.context < spec.context:
         yield f"the context is {info.context:,} tokens, not the {spec.context:,} asked for"
+    if spec.context and info.context > spec.context:
+        yield (
+            f"the context is {info.context:,} tokens, not {spec.context:,}: "
+            f"llama.cpp allots them in steps of {_CONTEXT_STEP}"
+        )
     if spec.context and info.context > info.context_trained > 0 and spec.context > info.context_trained:
         yield f"the context is {info.context:,} tokens; beyond the {info.context_trained:,} it was trained for, the model may ramble"
     if spec.gpu_layers and info.gpu_layers < spec.gpu_layers:

@@ -12,21 +12,29 @@ import os
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from lmlab.cli.complete import complete_model
 from lmlab.errors import UsageError
-from lmlab.sampling import BY_NAME, DEFAULTS, SamplingParams
+from lmlab.sampling import BY_NAME, DEFAULTS, SamplingParams, recommended
 from lmlab.worker.messages import LoadSpec
 
 # ggml has no room for more threads, and llama.cpp counts the context in 32 bits.
 _MAX_THREADS = 512
 _MAX_CONTEXT = 2**31 - 1
 
+# What a model would recommend that recommends all it can.
+_RECOMMENDABLE = recommended(lambda key: 1).to_dict()
 
-def option(*names: str, help: str, metavar: str = "", panel: str | None = None) -> Any:
+
+Completion: TypeAlias = Callable[[str], list[tuple[str, str]]]
+
+
+def option(
+    *names: str, help: str, metavar: str = "", panel: str | None = None, complete: Completion | None = None
+) -> Any:
     """Return a Typer option that may also be set by ``LMLAB_<NAME>`` for each of its long names; a flag has no metavar."""
     variables = ["LMLAB_" + name[2:].replace("-", "_").upper() for name in names if name.startswith("--")]
     return typer.Option(
@@ -36,13 +44,15 @@ def option(*names: str, help: str, metavar: str = "", panel: str | None = None) 
         envvar=variables,
         show_envvar=False,
         rich_help_panel=panel,
+        autocompletion=complete,
     )
 
 
 def _sampling(name: str, *names: str, metavar: str) -> Any:
     parameter = BY_NAME[name]
     default = getattr(DEFAULTS, name)
-    usual = f" Usually {default:g}." if default is not None else ""
+    unless = " unless the model recommends another" if name in _RECOMMENDABLE else ""
+    usual = f" Default: {default:g}{unless}." if default is not None else ""
     return option(*names, help=parameter.help + usual, metavar=metavar, panel="Sampling")
 
 
@@ -88,7 +98,7 @@ class LoadOptions:
             "-c",
             "--ctx-size",
             metavar="N",
-            help="Tokens of context; 0 is all the model was trained for. Usually that, up to 8192.",
+            help="Tokens of context; 0 is all the model was trained for. Default: that, up to 8192.",
             panel="Loading",
         ),
     ] = None
@@ -98,13 +108,13 @@ class LoadOptions:
             "-ngl",
             "--gpu-layers",
             metavar="N|auto",
-            help="Layers kept on the GPU; 0 is none, auto as many as fit. Usually auto.",
+            help="Layers kept on the GPU; 0 is none, auto as many as fit. Default: auto.",
             panel="Loading",
         ),
     ] = None
     threads: Annotated[
         str | None,
-        option("--threads", metavar="N", help="CPU threads. Usually one a physical core.", panel="Loading"),
+        option("--threads", metavar="N", help="CPU threads. Default: one a physical core.", panel="Loading"),
     ] = None
 
     def spec(self) -> LoadSpec:
@@ -146,7 +156,7 @@ class GeneralOptions:
 
 MODEL_HELP = (
     "A path, a name such as smollm2, hf:owner/repo[:QUANT] or pypi:package. "
-    "Usually LMLAB_MODEL, the config file's, the last one used, or smollm2."
+    "Default: LMLAB_MODEL, else the config file's, else the one used last, else smollm2."
 )
 ModelOption = Annotated[
     str | None,

@@ -30,7 +30,7 @@ from lmlab.settings import Paths, load_config
 
 EXAMPLES = """[bold]Examples[/bold]
 
-lmlab run Why is the sky blue?
+lmlab run "Why is the sky blue?"
 
 lmlab run -m hf:owner/repo:Q4_K_M --temp 0 "Translate to French: good morning"
 
@@ -168,7 +168,7 @@ class _Screen:
         if opened.model.notice:
             self._say(opened.model.notice)
         if opened.model.header.chat_template is None:
-            self._say(f"{opened.model.ref} is a base model (its file has no chat template): it continues the text")
+            self._say(notices.about_base_model(opened.model))
         if isinstance(opened.prompt, TextPrompt) and self._config_system is not None:
             self._say("the config file's system message is not used: a text without a chat template has no turns")
 

@@ -16,9 +16,10 @@ from lmlab import models
 from lmlab.backends import Event, Failed, LoadSpec, ModelInfo, Ready, Status
 from lmlab.errors import LmlabError, UsageError
 from lmlab.lab import export
-from lmlab.lab.conversation import messages, read_attachment, refused
+from lmlab.lab.conversation import last_asked, messages, read_attachment, refused
 from lmlab.lab.events import ChatEvent, Fetching, ModelFailed, Notice, SaveFailed
 from lmlab.lab.model_slot import ModelSlot, Opener, OpenModel, Resolve
+from lmlab.lab.sampling_words import value_list
 from lmlab.lab.saving import ReplySaver
 from lmlab.lab.under_way import ReplyUnderWay
 from lmlab.models import ModelFile, Progress
@@ -35,7 +36,7 @@ class Chat:
     ``listener`` is called on other threads (the backend's, the one that fetches models), one event at a time. It must
     be quick, must not wait for the front end's thread, and gets an event before it is written to disk. Of each reply
     it gets exactly one Finished or Failed, last; none when ``clear``, ``resume`` or ``close`` ended the reply.
-    ``sampling`` goes over the config's, ``system`` over the session's and that over the config's.
+    ``sampling`` and ``system`` go over the resumed session's, and these over the config's.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Chat:
     ) -> None:
         self.session: Session | None = None
         self.system: str | None = config.system
-        self.asked = (sampling or SamplingParams()).merge(config.sampling)
+        self._given = sampling or SamplingParams()
+        self._config_sampling = config.sampling
+        self.asked = self._given.merge(config.sampling)
         self.attachments: tuple[Attachment, ...] = ()
         self.store = store
         self._listener = listener
@@ -173,6 +176,8 @@ class Chat:
                 model.info = status.info
             self._tell(status)
             if isinstance(status, Ready) and first:
+                if model.replaces and model.transcript is None:
+                    self._tell(Notice(f"{model.file.ref} is open"))
                 try:
                     self._remember(model.file, self._paths)
                 except LmlabError as error:
@@ -224,11 +229,10 @@ class Chat:
             self._begin(session, turns, reply)
         self._dispatch(reply)
 
-    def stop(self) -> None:
-        """End the reply under way; what has arrived stays. Does nothing when there is none."""
+    def stop(self) -> bool:
+        """End the reply under way; what has arrived stays. Return whether there was one to stop, not stopped before."""
         reply = self._reply
-        if reply is not None:
-            reply.stop(lambda event: self._on_event(reply, event))
+        return reply is not None and reply.stop(lambda event: self._on_event(reply, event))
 
     def siblings(self, turn: Turn) -> tuple[Turn, ...]:
         """Return the replies to the same question, ``turn`` among them, oldest first."""
@@ -263,6 +267,10 @@ class Chat:
         self.attachments = (*self.attachments, attachment)
         return attachment
 
+    def detach(self) -> None:
+        """Let the next message go without files."""
+        self.attachments = ()
+
     # The session
 
     def clear(self) -> None:
@@ -271,11 +279,17 @@ class Chat:
         self.session, self._turns, self.attachments = None, (), ()
 
     def resume(self, session: Session) -> None:
-        """Go on with a session of the store."""
+        """Go on with a session of the store, with the sampling that its last reply ended with."""
         turns = self.store.path(session.id)
         self._leave()
         self.session, self._turns, self.attachments = session, turns, ()
         self.system = session.system
+        asked = last_asked(turns)
+        if asked is None:
+            return
+        before, self.asked = self.asked, self._given.merge(asked).merge(self._config_sampling)
+        if changed := [name for name, _, _ in before.changes(self.asked)]:
+            self._tell(Notice(f"sampling as this session had it: {value_list(self.asked, changed)}"))
 
     def save(self, path: str, overwrite: bool = False) -> Path:
         """Write the chat to ``path``: ``.md`` is the transcript, ``.json`` everything. Return where it is.

@@ -1,13 +1,14 @@
-"""Turns to the messages a model sees. Knows nothing of templates, stores on disk or replies under way."""
+"""Turns to the messages a model sees, and what else they say. Knows nothing of templates, stores on disk or replies under way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import lmlab.errors
 from lmlab.backends import Message
 from lmlab.errors import PromptError, UsageError
+from lmlab.sampling import SamplingParams
+from lmlab.settings import expanded
 from lmlab.store import Attachment, Turn
 
 ATTACHMENT_LIMIT = 16 * 2**20
@@ -15,7 +16,7 @@ ATTACHMENT_LIMIT = 16 * 2**20
 
 def read_attachment(path: str) -> Attachment:
     """Return the UTF-8 text file at ``path``, which may begin with ``~``. Raises UsageError that says what is wrong."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     try:
         if file.is_dir():
             raise UsageError(f"{path} is a folder: give a text file")
@@ -63,6 +64,19 @@ def refused(turn: Turn) -> bool:
         return False
     kind = getattr(lmlab.errors, turn.reply.error_type, None)
     return isinstance(kind, type) and issubclass(kind, PromptError)
+
+
+def last_asked(turns: Sequence[Turn]) -> SamplingParams | None:
+    """Return what a person had set when the last reply of ``turns`` ended; None when there is no reply."""
+    reply = next((turn.reply for turn in reversed(turns) if turn.reply is not None), None)
+    if reply is None:
+        return None
+    asked = reply.asked
+    for _, name, _, new in reply.changes:
+        # What ends a turn of a base model's transcript was changed along with the person's own stop texts.
+        if name != "stop":
+            asked = asked.with_value(name, new)
+    return asked
 
 
 def messages(turns: Sequence[Turn], system: str | None, fingerprint: str | None) -> tuple[Message, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import StoreError, UsageError
-from lmlab.settings import write_private
+from lmlab.settings import expanded, write_private
 from lmlab.store import Session, Turn, reply_to_dict
 
 
@@ -20,16 +20,16 @@ def save(path: str, session: Session, selected: Sequence[Turn], tree: Sequence[T
     Raises UsageError when the name ends otherwise or the file exists (unless ``overwrite``), StoreError when it cannot
     be written.
     """
-    file = Path(path).expanduser().absolute()
+    file = expanded(path).absolute()
     kind = file.suffix.lower()
     if kind == ".md":
         text = to_markdown(session, selected)
     elif kind == ".json":
-        text = json.dumps(to_dict(session, tree), ensure_ascii=False, indent=2) + "\n"
+        text = to_json(session, tree)
     else:
         raise UsageError(f"{path}: end the name in .md for a transcript, or in .json for everything")
     if os.path.lexists(file) and not overwrite:
-        raise UsageError(f"{path} exists: choose another name, or ask for it to be overwritten")
+        raise UsageError(f"{path} exists: choose another name, or put --overwrite after it")
     if not file.parent.is_dir():
         raise UsageError(f"there is no folder {file.parent}: make it, or choose another name")
     try:
@@ -54,6 +54,11 @@ def to_markdown(session: Session, turns: Sequence[Turn]) -> str:
             name = turn.reply.model or "Reply"
             parts.append("\n\n".join(part for part in (f"## {name}", turn.content.strip(), _small_print(turn)) if part))
     return "\n\n".join(parts) + "\n"
+
+
+def to_json(session: Session, tree: Sequence[Turn], *, ascii_only: bool = False) -> str:
+    """Return everything as indented JSON."""
+    return json.dumps(to_dict(session, tree), ensure_ascii=ascii_only, indent=2) + "\n"
 
 
 def to_dict(session: Session, tree: Sequence[Turn]) -> dict[str, Any]:

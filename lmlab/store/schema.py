@@ -45,6 +45,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX turn_parent ON turn (parent)",
         "CREATE INDEX session_updated ON session (updated)",
     ),
+    # Without them, each turn that is removed has every other read, and every session, for what points at it.
+    ("CREATE INDEX turn_chosen ON turn (chosen)", "CREATE INDEX session_leaf ON session (leaf)"),
 )
 
 

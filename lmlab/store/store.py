@@ -103,6 +103,20 @@ class Store:
     def set_system(self, session: str, system: str | None) -> None:
         self._connection.write("UPDATE session SET system = ?, updated = ? WHERE id = ?", (system, _now(), session))
 
+    def lengths(self) -> dict[str, int]:
+        """Return how many messages the selected path of each session has; one without any is left out."""
+        rows = self._connection.read(
+            "WITH RECURSIVE line (session, turn) AS ("
+            " SELECT id, leaf FROM session WHERE leaf IS NOT NULL"
+            " UNION ALL SELECT line.session, parent FROM line JOIN turn ON turn.id = line.turn WHERE parent IS NOT NULL"
+            ") SELECT session, count(*) FROM line GROUP BY session"
+        )
+        return dict(rows)
+
+    def remove(self, session: str) -> None:
+        """Remove the session and all its turns, on every branch."""
+        self._connection.write("DELETE FROM session WHERE id = ?", (session,))
+
     # Turns
 
     def add_turn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def run_chat(
 
     ``aliases`` of models are offered after ``/model``, besides the catalogue's names.
     The model is opened once the screen is there. Raises what ``make_chat`` raises, and, with the terminal restored,
-    any unexpected exception.
+    any unexpected exception. How to go on with the session is said on stderr at the end.
     """
     from lmlab.models.catalogue import ENTRIES
     from lmlab.tui.app import ChatApp
@@ -40,6 +41,8 @@ def run_chat(
         code = app.run()
     finally:
         chat.close()
+    if chat.session is not None and chat.turns:
+        sys.stderr.write(f"session {chat.session.id} is saved: lmlab chat --session {chat.session.id}\n")
     if app.failure is not None:
         raise app.failure
     return code or 0

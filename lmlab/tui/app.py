@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from time import monotonic
 from typing import Any, ClassVar
 
 from textual import events, on
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
-from textual.screen import Screen
 
 from lmlab.errors import LmlabError
 from lmlab.lab import slash
 from lmlab.lab.chat import Chat
 from lmlab.lab.events import ChatEvent
 from lmlab.lab.slash_complete import complete
-from lmlab.tui import editor, palette, themes, views
+from lmlab.tui import editor, themes, views
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
 from lmlab.tui.keys import hints
 from lmlab.tui.pace import Pace
+from lmlab.tui.palette import Palette
 from lmlab.tui.sampling_changes import SamplingChanges
 from lmlab.tui.state import Clock, ScreenState
 from lmlab.tui.status import change_notes, context_warning, live_status, model_line
@@ -53,6 +53,7 @@ class ChatApp(App[int]):
         (_NARROW, "-wide"),
     ]
     TITLE = "lmlab"
+    COMMANDS = {Palette}  # noqa: RUF012 - Textual's own declaration
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "interrupt", show=False, priority=True),
         Binding("ctrl+q", "leave", show=False, priority=True),
@@ -181,7 +182,8 @@ class ChatApp(App[int]):
         line = model_line(self.state.model, views.model_name(self.chat, self._model_ref))
         if line is None:
             info = self.chat.info
-            warning = context_warning(self.state.context_used, info.context if info is not None else None)
+            used = views.context_used(self.chat, self.state)
+            warning = context_warning(used, info.context if info is not None else None)
             line = (warning, True) if warning is not None else (views.attached(self.chat), False)
         self.activity.show(*line)
 
@@ -207,16 +209,19 @@ class ChatApp(App[int]):
     def _on_submitted(self, event: Prompt.Submitted) -> None:
         text = event.text
         self.activity.unflash()
-        if slash.is_command(text):
-            done = self._slash(text.rstrip())
-        elif not text.strip() and not self.chat.attachments:
+        if not text.strip() and not self.chat.attachments:
             return
-        else:
-            done = self._ask(lambda: self.chat.send(text))
-        if done:
-            self.prompt.clear()
-            self._remember(text)
+        if slash.is_command(text) and not slash.is_message(text):
+            # Also when it fails: the next one typed would be glued to it, and the history brings it back.
+            self._take(text)
+            self._slash(text.rstrip())
+        elif self._slash(text.rstrip()) if slash.is_message(text) else self._ask(lambda: self.chat.send(text)):
+            self._take(text)
         self._show_all()
+
+    def _take(self, text: str) -> None:
+        self.prompt.clear()
+        self._remember(text)
 
     def _remember(self, text: str) -> None:
         try:
@@ -227,7 +232,8 @@ class ChatApp(App[int]):
     def _ask(self, act: Callable[[], object]) -> bool:
         """Send or regenerate; the transcript then shows the reply to come."""
         if self.chat.replying:
-            self.activity.flash("a reply is under way: esc stops it; what you typed stays here")
+            kept = "; what you typed stays here" if self.prompt.text else ""
+            self.activity.flash(f"a reply is under way: esc stops it{kept}")
             return False
         self._drain()
         before = self.state.reply
@@ -240,7 +246,7 @@ class ChatApp(App[int]):
         return True
 
     def _slash(self, line: str) -> bool:
-        asks = line.startswith("//") or line.split()[0] in ("/regen",)
+        asks = slash.is_message(line) or line.split()[0] == "/regen"
         results: list[slash.SlashResult] = []
         run = self._ask if asks else self._try
         if not run(lambda: results.append(slash.run(self.chat, line))):
@@ -355,6 +361,11 @@ class ChatApp(App[int]):
             self.activity.flash("there is no change to undo")
         self.panel.show(views.sampling_view(self.chat, self.state))
 
+    @on(SamplingPanel.Escaped)
+    def _on_escaped(self) -> None:
+        if not self.chat.stop():
+            self.prompt.focus()
+
     @on(SamplingPanel.Left)
     def _on_left(self) -> None:
         self.prompt.focus()
@@ -368,22 +379,6 @@ class ChatApp(App[int]):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.screen.set_class(event.widget is self.panel, "-panel-open")
         self._show_keys()
-
-    # The palette
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        return palette.commands(self)
-
-    def run_from_palette(self, command: slash.Command) -> None:
-        """Run a command that needs no argument; write the beginning of any other in an empty input."""
-        line = f"/{command.names[0]}"
-        if not command.arguments:
-            self._slash(line)
-        elif self.prompt.text:
-            self.activity.flash(f"the input is not empty: send it or clear it, then type {line}")
-        else:
-            self.prompt.recall(f"{line} ")
-            self.prompt.focus()
 
     def _complete(self, line: str) -> list[Offer]:
         return [Offer(text, views.command_help(text)) for text in complete(line, self._model_names) if text != line]

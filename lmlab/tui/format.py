@@ -30,20 +30,23 @@ def time_left(value: float) -> str:
     return f"{minutes} min {rest:02} s left" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min left"
 
 
-def mebibytes(done: int, total: int | None) -> str:
+def megabytes(done: int, total: int | None) -> str:
     if total is None:
-        return f"{done / 2**20:,.0f} MiB"
-    whole = f"{total / 2**20:,.0f}"
-    return f"{done / 2**20:,.0f}".rjust(len(whole)) + f" / {whole} MiB"
+        return f"{done / 1e6:,.0f} MB"
+    whole = f"{total / 1e6:,.0f}"
+    return f"{done / 1e6:,.0f}".rjust(len(whole)) + f" / {whole} MB"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def parameters(number: int) -> str:
-    """Return a number of parameters as people say it: ``135M``, ``1.7B``."""
-    if number < 999_500_000:
-        return f"{number / 1e6:.0f}M"
-    billions = number / 1e9
-    return f"{billions:.1f}B" if billions < 99.5 else f"{billions:.0f}B"
+def break_between_facts(line: str, width: int) -> str:
+    """Return ``line`` with line breaks in place of those `` · `` that would make it wider than ``width``."""
+    lines: list[str] = []
+    for fact in line.split(" · "):
+        if lines and len(lines[-1]) + 3 + len(fact) <= width:
+            lines[-1] += f" · {fact}"
+        else:
+            lines.append(fact)
+    return "\n".join(lines)

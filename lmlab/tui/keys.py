@@ -32,8 +32,8 @@ def hints(now: Situation) -> list[Hint]:
     found = []
     if now.selected:
         found.append(Hint("ctrl+c", "copy"))
-    if now.replying:
-        found.append(Hint("esc" if not now.in_panel else "ctrl+c", "stop"))
+    if now.replying and not now.completing:
+        found.append(Hint("esc", "stop"))
     if not now.following:
         found.append(Hint("end" if not now.in_panel else "ctrl+end", "follow"))
     if now.in_panel:
@@ -44,7 +44,7 @@ def hints(now: Situation) -> list[Hint]:
             Hint("0-9", "type"),
             Hint("⌫", "unset"),
             Hint("u", "undo"),
-            Hint("tab", "back"),
+            Hint("tab" if now.replying else "tab/esc", "back"),
         ]
     if now.completing:
         return [*found, Hint("tab", "complete"), Hint("↑↓", "choose"), Hint("esc", "close"), Hint("enter", "run")]
@@ -74,7 +74,7 @@ HELP: tuple[tuple[str, tuple[Hint, ...]], ...] = (
     (
         "Replies",
         (
-            Hint("esc", "stop the reply"),
+            Hint("esc", "stop the reply, also from the sampling panel"),
             Hint("ctrl+r", "regenerate the last reply"),
             Hint("page up, page down", "scroll; ctrl+home for the beginning"),
             Hint("end", "follow the end again"),
@@ -89,6 +89,7 @@ HELP: tuple[tuple[str, tuple[Hint, ...]], ...] = (
             Hint("0-9 . -", "type a value: enter sets, esc abandons"),
             Hint("backspace", "unset: the model's value, or the default"),
             Hint("u", "undo the last change"),
+            Hint("tab, esc", "back to the input; while a reply comes, esc stops it first"),
             Hint("mouse", "click or wheel on a bar"),
         ),
     ),
@@ -97,7 +98,7 @@ HELP: tuple[tuple[str, tuple[Hint, ...]], ...] = (
         (
             Hint("ctrl+p", "all commands"),
             Hint("ctrl+l", "a new session"),
-            Hint("f1, ?", "this page"),
+            Hint("f1", "this page; in the sampling panel also ?"),
             Hint("ctrl+c", "copy what is selected, else stop the reply; twice: quit"),
             Hint("ctrl+d, ctrl+q", "quit; ctrl+d when nothing is typed"),
         ),

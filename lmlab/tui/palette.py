@@ -1,32 +1,78 @@
-"""What the command palette offers: what keys do, and every slash command."""
+"""The command palette: what keys do, and every slash command, in the order in which people want them; leaving last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from textual.app import SystemCommand
+from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from lmlab.lab import slash
 
 if TYPE_CHECKING:
     from lmlab.tui.app import ChatApp
 
-# Offered under another name.
-_ELSEWHERE = ("regen", "help")
+
+_QUIT = "Quit"
 
 
-def commands(app: ChatApp) -> Iterator[SystemCommand]:
+class Offer(NamedTuple):
+    title: str
+    help: str
+    act: Callable[[], object]
+
+
+def offers(app: ChatApp) -> list[Offer]:
     """Titles are Textual markup: nothing of a model's or a person's goes into them."""
-    yield SystemCommand("Regenerate", "Another reply to the last message", app.action_regenerate)
-    yield SystemCommand("Stop", "Stop the reply", app.action_stop)
-    yield SystemCommand("Copy the last reply", "To the clipboard", app.action_copy_reply)
-    yield SystemCommand("Sampling", "Go to the sampling panel", app.panel.focus)
-    yield SystemCommand("Write in the editor", "In $VISUAL or $EDITOR", app.action_edit)
-    yield SystemCommand("Light or dark", "The other of the two themes", app.action_toggle_theme)
-    yield SystemCommand("Theme", "Choose among all themes", app.action_change_theme)
-    yield SystemCommand("Help", "All keys and commands", app.action_help)
-    for command in slash.COMMANDS:
-        if command.names[0] not in _ELSEWHERE:
-            yield SystemCommand(f"/{command.names[0]}", command.help, partial(app.run_from_palette, command))
+
+    def command(name: str) -> Offer:
+        found = slash.find(name)
+        return Offer(f"/{name}", found.help, partial(_run, app, found))
+
+    return [
+        Offer("Sampling", "Go to the sampling panel", app.panel.focus),
+        Offer("Regenerate", "Another reply to the last message", app.action_regenerate),
+        command("model"),
+        command("system"),
+        Offer("Light or dark", "The other of the two themes", app.action_toggle_theme),
+        Offer("Theme", "Choose among all themes", app.action_change_theme),
+        command("save"),
+        command("clear"),
+        Offer("Help", "All keys and commands", app.action_help),
+        Offer("Stop", "Stop the reply", app.action_stop),
+        Offer("Copy the last reply", "To the clipboard", app.action_copy_reply),
+        Offer("Write in the editor", "In $VISUAL or $EDITOR", app.action_edit),
+        command("read"),
+        command("set"),
+        command("session"),
+        Offer(_QUIT, "Leave; the session is kept", app.action_leave),
+    ]
+
+
+class Palette(Provider):
+    """Feeds Textual's command palette, which by itself would sort by title."""
+
+    async def discover(self) -> Hits:
+        for offer in offers(cast("ChatApp", self.app)):
+            yield DiscoveryHit(offer.title, offer.act, help=offer.help)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for offer in offers(cast("ChatApp", self.app)):
+            if (score := matcher.match(offer.title)) > 0:
+                # A letter and Enter too early shall not end it: leaving comes after whatever else matches.
+                score *= 0.01 if offer.title == _QUIT else 1
+                yield Hit(score, matcher.highlight(offer.title), offer.act, help=offer.help)
+
+
+def _run(app: ChatApp, command: slash.Command) -> None:
+    """Run a command that needs no argument; write the beginning of any other in an empty input."""
+    line = f"/{command.names[0]}"
+    if not command.arguments:
+        app.action_slash(line)
+    elif app.prompt.text:
+        app.activity.flash(f"the input is not empty: send it or clear it, then type {line}")
+    else:
+        app.prompt.recall(f"{line} ")
+        app.prompt.focus()

@@ -11,12 +11,14 @@ from lmlab.backends import FinishReason
 from lmlab.sampling import BY_NAME
 from lmlab.store import Change, Reply
 from lmlab.terminal_text import one_line
-from lmlab.tui.format import bar, count, mebibytes, rate, seconds, time_left
-from lmlab.tui.state import EngineGone, FetchingModel, LiveReply, LoadingModel, ModelState, NoModel
+from lmlab.tui.format import bar, count, megabytes, rate, seconds, time_left
+from lmlab.tui.state import EngineGone, FetchingModel, LiveReply, LoadingModel, ModelReady, ModelState, NoModel
 
 # Short prompts are read faster than a bar can be looked at.
 _BAR_AFTER_S = 0.3
 _BAR_CELLS = 10
+# What it leaves, 80 columns have room for a bar and figures.
+_LABEL_CELLS = 36
 
 NEARLY_FULL = 0.9
 
@@ -36,9 +38,7 @@ def live_status(reply: LiveReply, model: ModelState, now: float) -> str:
         line = facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens)
         return _with_reason(line, reply.finished.reason)
     if reply.started is None:
-        return (
-            "waiting for its turn" if not isinstance(model, (LoadingModel, FetchingModel)) else "waiting for the model"
-        )
+        return "preparing the prompt" if isinstance(model, ModelReady) else "waiting for the model"
     if reply.reading:
         return _reading(reply, now)
     return facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens, steady=True)
@@ -118,10 +118,11 @@ def model_line(model: ModelState, name: str) -> tuple[str, bool] | None:
         case NoModel(_):
             return "no model: /model NAME opens one", True
         case FetchingModel(progress, bytes_per_s):
-            text = f"fetching {one_line(progress.label, 60)}  "
+            label = one_line(progress.label, _LABEL_CELLS)
+            text = f"{label}  " if label.startswith("unpacking ") else f"fetching {label}  "
             if progress.total:
                 text += bar(progress.done / progress.total, _BAR_CELLS) + " "
-            text += mebibytes(progress.done, progress.total)
+            text += megabytes(progress.done, progress.total)
             if bytes_per_s and progress.total and progress.done < progress.total:
                 text += f" · {time_left((progress.total - progress.done) / bytes_per_s)}"
             return text, False
@@ -133,9 +134,9 @@ def model_line(model: ModelState, name: str) -> tuple[str, bool] | None:
             return None
 
 
-def context_warning(used: int, context: int | None) -> str | None:
+def context_warning(used: int | None, context: int | None) -> str | None:
     """Return what to do about a context that is full or nearly so; None while there is room."""
-    if not context or used < context * NEARLY_FULL:
+    if not context or used is None or used < context * NEARLY_FULL:
         return None
     if used >= context:
         return "the context is full: /clear begins a new session"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from lmlab.lab import slash
 from lmlab.lab.chat import Chat
+from lmlab.lab.model_slot import size_and_quantization
 from lmlab.sampling import SamplingParams
-from lmlab.tui.format import count, parameters
+from lmlab.terminal_text import one_line
+from lmlab.tui.format import count
 from lmlab.tui.keys import Situation
 from lmlab.tui.state import ScreenState
 from lmlab.tui.status import short_name
@@ -31,7 +33,7 @@ def header_view(chat: Chat, state: ScreenState, wanted: str | None) -> HeaderVie
     model, info = chat.model, chat.info
     parts = []
     if model is not None:
-        parts.append(f"{parameters(model.header.parameters)} {model.header.quantization}")
+        parts.append(size_and_quantization(model))
     if info is not None:
         if not info.chat_template:
             parts.append("base model")
@@ -41,7 +43,7 @@ def header_view(chat: Chat, state: ScreenState, wanted: str | None) -> HeaderVie
         model=model_name(chat, wanted) if model is not None or wanted else "",
         detail=" · ".join(parts),
         title=chat.session.title if chat.session is not None else "",
-        used=state.context_used or _kept_context(chat),
+        used=context_used(chat, state),
         context=info.context if info is not None else None,
     )
 
@@ -70,23 +72,27 @@ def situation(app: ChatApp) -> Situation:
     )
 
 
+def context_used(chat: Chat, state: ScreenState) -> int | None:
+    """Return how full the context is, else how full it was when last known; None when that was never known."""
+    if state.context_used or not chat.turns:
+        return state.context_used
+    known = (turn.reply.context_used for turn in reversed(chat.turns) if turn.reply is not None)
+    return next((used for used in known if used), None)
+
+
 def attached(chat: Chat) -> str:
     """Return what goes with the next message, in words; nothing when nothing does."""
     if not chat.attachments:
         return ""
-    files = ", ".join(f"{file.name} ({count(len(file.text), 'character')})" for file in chat.attachments)
-    return f"with your next message: {files}"
+    names = [one_line(file.name, 30) for file in chat.attachments]
+    what = names[0] if len(names) == 1 else count(len(names), "file")
+    return f"{what} attached, {count(sum(len(file.text) for file in chat.attachments), 'character')}"
 
 
 def command_help(line: str) -> str:
     """Return what the command is for, when ``line`` is the name of one and nothing more."""
     command = slash.BY_NAME.get(line[1:].rstrip())
     return command.help if command is not None else ""
-
-
-def _kept_context(chat: Chat) -> int:
-    turns = chat.turns
-    return (turns[-1].reply.context_used or 0) if turns and turns[-1].reply is not None else 0
 
 
 def _kept_seed(chat: Chat) -> int | None:

@@ -5,7 +5,9 @@ Templates come with model files, so they are not trusted. Knows messages and tex
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,9 @@ from lmlab.errors import TemplateError
 TIME_LIMIT_S = 5.0
 LONGEST_REPEAT = 1_000_000
 """Characters or items that ``*`` may make in a template; without a bound one expression could take all memory."""
+_PADDING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
+# A width or precision of five digits or more, or one that is an argument itself.
+_WIDE = re.compile(r"%[^a-zA-Z%]*(\*|\d{5})|\{[^{}]*:[^{}]*(\{|\d{5})")
 _TEMPLATE_FILE = "<template>"
 """What Jinja2 calls the file of a template that came as text."""
 
@@ -47,15 +52,41 @@ class _Generation(Extension):
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        # One call of these can fill the memory, in C, where no time limit looks; no chat template needs them.
+        if isinstance(obj, str) and attr in _PADDING:
+            return False
+        return super().is_safe_attribute(obj, attr, value)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+        _check_widths(value.__self__)
+        return wrapped
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" and (abs(left) > 10_000 or abs(right) > 64):
             raise OverflowError("a power this large is not allowed in a template")
+        if operator == "%" and isinstance(left, str):
+            _check_widths(left)
         for sized, times in ((left, right), (right, left)):
             if isinstance(sized, (str, list, tuple)) and isinstance(times, int) and len(sized) * times > LONGEST_REPEAT:
                 raise OverflowError(f"a repetition over {LONGEST_REPEAT:,} is not allowed in a template")
         return super().call_binop(context, operator, left, right)
+
+
+def _check_widths(pattern: str) -> None:
+    if _WIDE.search(pattern):
+        raise OverflowError("a width this large, or one that is computed, is not allowed in a template")
+
+
+def _format(pattern: str, *arguments: object, **named: object) -> str:
+    # As Jinja2's own filter, which formats with %.
+    _check_widths(pattern)
+    return str(pattern) % (named or arguments)
 
 
 def _raise_exception(message: object) -> None:
@@ -78,6 +109,8 @@ def _environment() -> _Sandbox:
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation])
     environment.globals["raise_exception"] = _raise_exception
     environment.filters["tojson"] = _tojson
+    environment.filters["format"] = _format
+    del environment.filters["center"]
     return environment
 
 
@@ -152,11 +185,15 @@ def _within(seconds: float, work: Callable[[], str]) -> str:
         return trace if frame.f_code.co_filename == _TEMPLATE_FILE else None
 
     before = sys.gettrace()
+    # Tracing sees Python, not the inside of one long call in C. That one is ended with the process, by a thread which
+    # needs nothing of Python's.
+    faulthandler.dump_traceback_later(2 * seconds, exit=True)
     sys.settrace(trace)
     try:
         return work()
     finally:
         sys.settrace(before)
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _flat(error: BaseException) -> str:

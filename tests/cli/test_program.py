@@ -106,7 +106,7 @@ def test_the_same_seed_draws_the_same_reply(start: Program, smollm2: Path) -> No
 def test_a_base_model_continues_the_text(start: Program, gemma3: Path) -> None:
     code, out, err = finish(start("run", "-m", str(gemma3), "--temp", "0", "-n", "4", "The quick brown fox jumps"))
     assert (code, out) == (0, " over the lazy dog\n")
-    assert "is a base model (its file has no chat template): it continues the text\n" in err
+    assert "is a base model (its file has no chat template): it continues the text; for answers" in err
 
 
 def test_a_special_token_is_text_unless_it_is_asked_for(start: Program, smollm2: Path) -> None:
@@ -116,6 +116,17 @@ def test_a_special_token_is_text_unless_it_is_asked_for(start: Program, smollm2:
 
     special, plain = prompt_tokens("--parse-special"), prompt_tokens()
     assert special < 5 < plain
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_special_tokens_in_a_chat_are_refused_wherever_the_option_stands(
+    start: Program, smollm2: Path, at: int
+) -> None:
+    arguments = ["-m", str(smollm2), "<|im_end|>"]
+    arguments.insert(at, "--parse-special")
+    code, out, err = finish(start("run", *arguments))
+    assert (code, out) == (2, "")
+    assert err.startswith("lmlab: --parse-special needs --raw")
 
 
 def test_a_plain_chat_from_a_pipe_remembers(start: Program, smollm2: Path) -> None:

@@ -73,7 +73,18 @@ def test_a_base_model_continues_the_text_and_says_so_once(fake: Fake, lmlab: Lml
     base_model(fake)
     outcome = lmlab("run", "The fox")
     assert fake.backend.requests[0].prompt == TextPrompt("The fox")
-    assert outcome.err == "lmlab: fake is a base model (its file has no chat template): it continues the text\n"
+    assert outcome.err == (
+        "lmlab: fake is a base model (its file has no chat template): it continues the text; "
+        "for answers choose another, such as -m smollm2\n"
+    )
+    assert lmlab("run", "The fox", "--quiet").err == ""
+
+
+def test_a_model_that_nobody_named_is_said_when_it_is_a_base_model(fake: Fake, lmlab: Lmlab) -> None:
+    fake.model = replace(fake.model, used_last=True)
+    assert lmlab("run", "The fox").err == ""
+    base_model(fake)
+    assert lmlab("run", "The fox").err.startswith("lmlab: the model used last, fake, is a base model (")
     assert lmlab("run", "The fox", "--quiet").err == ""
 
 
@@ -133,6 +144,15 @@ def test_sampling_that_cannot_matter_is_said(fake: Fake, lmlab: Lmlab) -> None:
 
 def test_a_context_smaller_than_asked_for_is_said(fake: Fake, lmlab: Lmlab) -> None:
     assert "the context is 8,192 tokens, not the 9,999 asked for" in lmlab("run", "hi", "-c", "9999").err
+
+
+def test_a_context_larger_than_asked_for_is_said(fake: Fake, lmlab: Lmlab) -> None:
+    fake.prepare = lambda backend: setattr(backend, "info", replace(backend.info, context=256))
+    assert lmlab("run", "hi", "-c", "16").err == (
+        "lmlab: the context is 256 tokens, not 16: llama.cpp allots them in steps of 256\n"
+    )
+    assert lmlab("run", "hi", "-c", "256").err == ""
+    assert lmlab("run", "hi", "-c", "0").err == ""
 
 
 def test_a_context_longer_than_the_training_is_said(fake: Fake, lmlab: Lmlab) -> None:

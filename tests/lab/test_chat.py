@@ -476,6 +476,68 @@ def test_resuming_another_session_goes_on_there(auto: Desk) -> None:
     assert [turn.content for turn in auto.store.path(first.id)] == ["first", "A fake reply.", "third", "A fake reply."]
 
 
+RESUMED = "sampling as this session had it: "
+
+
+def test_resuming_takes_up_the_sampling_of_the_last_reply(auto: Desk) -> None:
+    auto.open()
+    auto.chat.set_sampling("temperature", 0)
+    auto.chat.set_sampling("top_k", 5)
+    auto.chat.send("Go")
+    assert auto.chat.session is not None
+    session = auto.chat.session
+
+    other = auto.make_chat(session=session, config=Config(sampling=SamplingParams(temperature=0.5, top_p=0.5)))
+    assert other.asked == SamplingParams(temperature=0, top_k=5, top_p=0.5)
+    assert auto.told(Notice)[-1].text == f"{RESUMED}temperature 0.00, top-k 5"
+
+    given = auto.make_chat(session=session, sampling=SamplingParams(temperature=1))
+    assert given.asked == SamplingParams(temperature=1, top_k=5)
+    assert auto.told(Notice)[-1].text == f"{RESUMED}top-k 5"
+
+    heard = len(auto.events)
+    assert auto.make_chat(session=session, sampling=given.asked).asked == given.asked
+    assert len(auto.events) == heard
+
+
+def test_resuming_takes_up_a_seed_that_was_set_but_none_that_was_drawn(auto: Desk) -> None:
+    auto.open()
+    auto.chat.send("Go")
+    assert auto.chat.session is not None
+    assert auto.make_chat(session=auto.chat.session).asked.seed is None
+    auto.chat.set_sampling("seed", 0)
+    auto.chat.regenerate()
+    assert auto.make_chat(session=auto.store.session(auto.chat.session.id)).asked.seed == 0
+    assert [notice.text for notice in auto.told(Notice)] == [f"{RESUMED}seed 0"]
+
+
+def test_resuming_takes_up_what_was_changed_during_the_last_reply(desk: Desk) -> None:
+    backend = desk.open("base")
+    desk.chat.set_sampling("stop", ("END",))
+    desk.chat.send("Go")
+    backend.step(3)
+    desk.chat.set_sampling("temperature", 1.3)
+    desk.chat.set_sampling("stop", ("END", "STOP"))
+    backend.finish()
+    assert desk.chat.session is not None
+    assert desk.make_chat(session=desk.chat.session).asked == SamplingParams(temperature=1.3, stop=("END",))
+
+
+def test_a_session_without_a_reply_leaves_the_sampling(desk: Desk) -> None:
+    desk.chat.set_sampling("temperature", 1)
+    desk.chat.resume(desk.store.create_session())
+    assert desk.chat.asked == SamplingParams(temperature=1)
+    assert desk.events == []
+
+
+def test_stopping_twice_is_stopping_once(desk: Desk) -> None:
+    assert not desk.chat.stop()
+    backend = desk.open()
+    desk.chat.send("Go")
+    backend.step(2)
+    assert [desk.chat.stop(), desk.chat.stop()] == [True, False]
+
+
 def test_closing_during_a_reply_keeps_it_and_ends_the_engine(desk: Desk) -> None:
     backend = desk.open()
     desk.chat.send("Go")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from chat_harness import Desk, model_file
@@ -10,6 +11,7 @@ from lmlab.backends.fake import FakeHandle
 from lmlab.errors import DownloadError, EngineStopped, ModelLoadError, ModelNotFound, StoreError, UsageError
 from lmlab.lab import chat as chat_module
 from lmlab.lab.chat import Fetching, ModelFailed, Notice
+from lmlab.lab.model_slot import size_and_quantization
 from lmlab.models import Progress
 from lmlab.sampling import SamplingParams
 from lmlab.store import Reply, Turn
@@ -161,6 +163,22 @@ def test_opening_is_refused_during_a_reply(desk: Desk) -> None:
     with pytest.raises(UsageError, match="a reply is under way: stop it first"):
         desk.chat.open_model("base")
     assert desk.resolved == ["fake"]
+
+
+def test_another_model_is_said_to_be_open_once_it_has_loaded(desk: Desk) -> None:
+    desk.open()
+    desk.models["other"] = model_file("other")
+    desk.open("other")
+    assert [notice.text for notice in desk.told(Notice)] == ["other is open"]
+    desk.backends[-1].ready()
+    assert len(desk.told(Notice)) == 1
+
+
+@pytest.mark.parametrize(("number", "shown"), [(134_515_008, "135M"), (999_600_000, "1.0B"), (70_600_000_000, "70.6B")])
+def test_a_models_size_is_said_as_people_say_it(number: int, shown: str) -> None:
+    file = model_file("x")
+    sized = replace(file, header=replace(file.header, parameters=number))
+    assert size_and_quantization(sized) == f"{shown} Q4_0"
 
 
 def test_what_an_old_model_still_says_is_not_told(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from lmlab.errors import SamplingError, UsageError
 from lmlab.lab import slash
 from lmlab.lab.slash import COMMANDS, SlashResult, is_command, run
 from lmlab.sampling import BY_NAME, SamplingParams
+from lmlab.settings import Config
 
 
 def test_a_line_that_begins_with_a_slash_is_a_command() -> None:
@@ -102,9 +103,9 @@ def test_model(desk: Desk) -> None:
     assert run(desk.chat, "/model fake") == SlashResult(action="model")
     desk.settle()
     path = desk.models["fake"].path  # type: ignore[union-attr]
-    assert run(desk.chat, "/model").lines == (f"fake: {path}",)
+    assert run(desk.chat, "/model").lines == (f"fake: {path}", "135M Q4_0")
     desk.backends[0].ready()
-    assert run(desk.chat, "/model").lines[1] == "fake 1M Q4_0, context 8,192 of 8,192 tokens"
+    assert run(desk.chat, "/model").lines == (f"fake: {path}", "135M Q4_0, context 8,192 of 8,192 tokens")
 
 
 def test_read(desk: Desk, tmp_path: Path) -> None:
@@ -114,8 +115,11 @@ def test_read(desk: Desk, tmp_path: Path) -> None:
     )
     assert [file.name for file in desk.chat.attachments] == ["my notes.txt"]
     run(desk.chat, f"/read {tmp_path / 'my notes.txt'}")
-    with pytest.raises(UsageError, match=r"/read needs a file"):
-        run(desk.chat, "/read")
+    listed = "  my notes.txt, 7 characters"
+    assert run(desk.chat, "/read").lines == ("with your next message go:", listed, listed)
+    assert run(desk.chat, "/read -").lines == ("no file goes with your next message",)
+    assert run(desk.chat, "/read").lines == ("no file goes with your next message",)
+    assert desk.chat.attachments == ()
 
 
 def test_regen(auto: Desk) -> None:
@@ -130,7 +134,7 @@ def test_save(auto: Desk, tmp_path: Path) -> None:
     auto.chat.send("Hi")
     file = tmp_path / "my chat.md"
     assert run(auto.chat, f"/save {file}").lines == (f"saved to {file}",)
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(UsageError, match="exists: choose another name, or put --overwrite after it"):
         run(auto.chat, f"/save {file}")
     assert run(auto.chat, f"/save {file} --overwrite").lines == (f"saved to {file}",)
     with pytest.raises(UsageError, match="/save needs a file"):
@@ -152,6 +156,14 @@ def test_session_and_clear_say_how_to_come_back(auto: Desk) -> None:
     cleared = run(auto.chat, "/clear")
     assert cleared == SlashResult((f"a new session; the old one is kept: lmlab chat --session {name}",), "cleared")
     assert auto.chat.session is None
+
+
+def test_clear_says_that_the_system_prompt_stays(desk: Desk) -> None:
+    desk.chat = desk.make_chat(config=Config(system="Be\nbrief."))
+    stays = 'the system prompt stays: "Be brief."; /system - drops it'
+    assert run(desk.chat, "/clear").lines == ("a new session", stays)
+    run(desk.chat, "/system -")
+    assert run(desk.chat, "/clear").lines == ("a new session",)
 
 
 @pytest.mark.parametrize("line", ["/bye", "/exit", "/quit", "/QUIT", "/bye "])

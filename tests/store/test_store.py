@@ -176,6 +176,36 @@ def test_ids_are_six_plain_characters(store: Store) -> None:
     )
 
 
+def test_a_session_goes_with_every_branch_and_no_other_is_touched(store: Store) -> None:
+    kept, gone = store.create_session(), store.create_session()
+    for session in (kept, gone):
+        question = store.add_turn(session.id, None, "one")
+        first = store.add_turn(session.id, question.id, "two", reply=Reply())
+        store.add_turn(session.id, question.id, "three", reply=Reply())
+        store.select(first.id)
+    before = (store.session(kept.id), store.turns(kept.id), store.path(kept.id))
+
+    store.remove(gone.id)
+
+    assert [session.id for session in store.sessions()] == [kept.id]
+    assert store.turns(gone.id) == ()
+    assert (store.session(kept.id), store.turns(kept.id), store.path(kept.id)) == before
+
+
+def test_lengths_count_the_messages_of_the_selected_paths(store: Store) -> None:
+    long, short, empty = (store.create_session() for _ in range(3))
+    question = store.add_turn(long.id, None, "one")
+    other = store.add_turn(long.id, question.id, "two", reply=Reply())
+    chosen = store.add_turn(long.id, question.id, "three", reply=Reply())
+    store.add_turn(long.id, chosen.id, "four")
+    store.add_turn(short.id, None, "one")
+
+    assert store.lengths() == {long.id: 3, short.id: 1}
+    assert empty.id not in store.lengths()
+    store.select(other.id)
+    assert store.lengths()[long.id] == 2
+
+
 def test_a_transaction_is_all_or_nothing(store: Store) -> None:
     session = store.create_session(title="kept")
 

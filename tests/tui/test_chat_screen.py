@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from screen_harness import Desk, screen_text
@@ -10,6 +11,7 @@ from screen_harness import Desk, screen_text
 from lmlab.errors import EngineStopped, ModelNotFound, StoreError
 from lmlab.lab.events import Fetching, Notice, SaveFailed
 from lmlab.models import Progress
+from lmlab.store import Reply
 
 MakeDesk = Callable[..., Desk]
 
@@ -161,11 +163,11 @@ async def test_notices_and_save_errors_are_lines_of_the_transcript(desk: Desk) -
 async def test_a_download_shows_its_bar_in_place(make_desk: MakeDesk) -> None:
     desk = make_desk(load_at_once=False)
     async with desk.run() as pilot:
-        desk.tell(Fetching(Progress("smollm2 from huggingface.co", 49 * 2**20, 98 * 2**20)))
+        desk.tell(Fetching(Progress("smollm2 from huggingface.co", 49_000_000, 98_000_000)))
         await desk.settle(pilot)
         text = screen_text(pilot.app)
         assert "fetching smollm2 from huggingface.co" in text
-        assert "49 / 98 MiB" in text
+        assert "49 / 98 MB" in text
 
 
 async def test_slash_help_opens_the_help_page(desk: Desk) -> None:
@@ -179,13 +181,29 @@ async def test_slash_help_opens_the_help_page(desk: Desk) -> None:
         assert "Writing" not in screen_text(pilot.app)
 
 
-async def test_a_wrong_command_stays_to_be_mended(desk: Desk) -> None:
+async def test_a_wrong_command_leaves_the_input_and_up_brings_it_back(desk: Desk) -> None:
     async with desk.run() as pilot:
         pilot.app.prompt.insert("/sett temperature 1")
         await pilot.press("enter")
         await desk.settle(pilot)
         assert "did you mean /set" in screen_text(pilot.app)
+        assert pilot.app.prompt.text == ""
+        await pilot.press("up")
         assert pilot.app.prompt.text == "/sett temperature 1"
+
+
+@pytest.mark.parametrize("line", ["//etc is a folder", "/regen"])
+async def test_during_a_reply_a_message_stays_and_a_command_does_not(desk: Desk, line: str) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "go")
+        desk.backend.step(2)
+        pilot.app.prompt.insert(line)
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        stays = line.startswith("//")
+        assert pilot.app.prompt.text == (line if stays else "")
+        assert ("what you typed stays here" in screen_text(pilot.app)) == stays
+        assert "a reply is under way: esc stops it" in screen_text(pilot.app)
 
 
 async def test_slash_clear_empties_the_screen_and_drops_late_events(desk: Desk) -> None:
@@ -200,6 +218,48 @@ async def test_slash_clear_empties_the_screen_and_drops_late_events(desk: Desk) 
         assert "late" not in text
         assert "a new session" in text
         assert "0 / 8,192" in text
+
+
+async def test_a_new_session_says_that_the_system_prompt_stays(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        pilot.app.chat.set_system("Be brief.")
+        await pilot.press("ctrl+l")
+        await desk.settle(pilot)
+        assert 'the system prompt stays: "Be brief."; /system - drops it' in screen_text(pilot.app)
+
+
+async def test_the_context_of_a_resumed_session_is_what_was_last_known(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.session = desk.store.create_session()
+    question = desk.store.add_turn(desk.session.id, None, "one")
+    whole = desk.store.add_turn(
+        desk.session.id, question.id, "1", reply=Reply(status="done", finish_reason="stop", context_used=8000)
+    )
+    question = desk.store.add_turn(desk.session.id, whole.id, "two")
+    desk.store.add_turn(desk.session.id, question.id, "cut", reply=Reply())
+    async with desk.run() as pilot:
+        text = screen_text(pilot.app)
+        assert "8,000 / 8,192" in text
+        assert "the context is nearly full" in text
+
+
+async def test_a_context_never_known_is_left_blank(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.remember_turns(1)
+    async with desk.run() as pilot:
+        assert "▏       / 8,192" in screen_text(pilot.app)
+
+
+async def test_files_that_go_along_fit_on_their_line(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / f"{'long ' * 20}.txt"
+    file.write_text("x" * 4221)
+    async with desk.run() as pilot:
+        pilot.app.chat.attach(str(file))
+        await desk.settle(pilot)
+        assert "… attached, 4,221 characters ─" in screen_text(pilot.app)
+        pilot.app.chat.attach(str(file))
+        await desk.settle(pilot)
+        assert "2 files attached, 8,442 characters ─" in screen_text(pilot.app)
 
 
 async def test_a_double_slash_is_a_message(desk: Desk) -> None:

@@ -62,6 +62,24 @@ async def test_digits_set_and_escape_abandons(desk: Desk) -> None:
         assert app.focused is app.panel
 
 
+async def test_escape_stops_the_reply_and_then_leaves(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "go")
+        desk.backend.step(2)
+        await desk.settle(pilot)
+        app = await open_panel(pilot, "top_k")
+        await pilot.press("9", "escape")
+        assert (desk.backend.cancels, app.panel.typing) == ([], False)
+        await pilot.pause()
+        assert "esc stop" in screen_text(app)
+        await pilot.press("escape")
+        assert len(desk.backend.cancels) == 1
+        assert app.focused is app.panel
+        await pilot.press("escape")
+        assert app.focused is app.prompt
+        assert len(desk.backend.cancels) == 1
+
+
 async def test_a_value_out_of_range_is_refused_with_the_range(desk: Desk) -> None:
     async with desk.run() as pilot:
         app = await open_panel(pilot, "top_p")

@@ -13,7 +13,7 @@ from lmlab.tui import format as words
 from lmlab.tui.editor import edit, editor_command
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
-from lmlab.tui.keys import Situation, hints
+from lmlab.tui.keys import Hint, Situation, hints
 from lmlab.tui.pace import Pace
 from lmlab.tui.status import short_name
 from lmlab.tui.themes import DARK, LIGHT, theme_name
@@ -34,9 +34,11 @@ def test_time_left(value: float, shown: str) -> None:
     assert words.time_left(value) == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(134_515_008, "135M"), (999_600_000, "1.0B"), (70.6e9, "70.6B")])
-def test_parameters(value: int, shown: str) -> None:
-    assert words.parameters(value) == shown
+def test_a_line_breaks_between_facts_and_never_inside_one() -> None:
+    line = "reading · 300 tok/s · 3 min 41 s left"
+    assert words.break_between_facts(line, 37) == line
+    assert words.break_between_facts(line, 36) == "reading · 300 tok/s\n3 min 41 s left"
+    assert words.break_between_facts(line, 5) == "reading\n300 tok/s\n3 min 41 s left"
 
 
 def test_seconds_and_rates() -> None:
@@ -151,6 +153,10 @@ def test_the_hints_are_what_works_now() -> None:
     assert "end" in keys(Situation(following=False))
     assert keys(Situation(in_panel=True, typing_value=True)) == ["enter", "esc"]
     assert keys(Situation(selected=True))[0] == "ctrl+c"
+    assert Hint("esc", "stop") in hints(Situation(in_panel=True, replying=True))
+    assert hints(Situation(in_panel=True, replying=True))[-1] == Hint("tab", "back")
+    assert hints(Situation(in_panel=True))[-1] == Hint("tab/esc", "back")
+    assert [hint.text for hint in hints(Situation(completing=True, replying=True)) if hint.key == "esc"] == ["close"]
     assert "ctrl+d" not in keys(Situation(has_text=True))
 
 

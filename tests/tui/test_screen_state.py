@@ -74,15 +74,28 @@ def test_a_failed_model_leaves_the_open_one_and_says_why(state: ScreenState) -> 
 
 
 def test_the_rate_of_a_download_is_measured_from_where_it_was_taken_up(state: ScreenState, clock: Clock) -> None:
-    state.fold(Fetching(Progress("x", 50 * 2**20, 98 * 2**20)))
+    state.fold(Fetching(Progress("x", 50_000_000, 98_000_000)))
     assert isinstance(state.model, FetchingModel)
     assert state.model.bytes_per_s is None
     clock.now += 2
-    state.fold(Fetching(Progress("x", 70 * 2**20, 98 * 2**20)))
+    state.fold(Fetching(Progress("x", 70_000_000, 98_000_000)))
     assert model_line(state.model, "m") == (
-        "fetching x  ▕███████▏░░▏ 70 / 98 MiB · 3 s left",
+        "fetching x  ▕███████▏░░▏ 70 / 98 MB · 3 s left",
         False,
     )
+
+
+def test_unpacking_is_not_called_fetching(state: ScreenState) -> None:
+    state.fold(Fetching(Progress("unpacking gemma3-270m", 1_000_000, None)))
+    assert model_line(state.model, "m") == ("unpacking gemma3-270m  1 MB", False)
+
+
+def test_until_the_engine_has_the_prompt_it_is_said_what_is_waited_for(state: ScreenState, clock: Clock) -> None:
+    reply = state.begin_reply()
+    state.fold(Loading(0.5))
+    assert live_status(reply, state.model, clock.now) == "waiting for the model"
+    state.fold(Ready(fake_info()))
+    assert live_status(reply, state.model, clock.now) == "preparing the prompt"
 
 
 def test_text_is_taken_once_and_the_tail_last(state: ScreenState) -> None:

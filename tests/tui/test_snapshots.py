@@ -70,10 +70,10 @@ async def nothing(desk: Desk, pilot: Pilot[Any]) -> None:
 
 async def fetch(desk: Desk, pilot: Pilot[Any]) -> None:
     desk.tell(Notice("smollm2 comes from huggingface.co: it is quick rather than clever."))
-    desk.tell(Fetching(Progress("smollm2 from huggingface.co", 0, 98 * 2**20)))
+    desk.tell(Fetching(Progress("smollm2 from huggingface.co", 0, 98_000_000)))
     await desk.wait_until(pilot, lambda: desk.inbox.empty)
     desk.clock.now += 4
-    desk.tell(Fetching(Progress("smollm2 from huggingface.co", 38 * 2**20, 98 * 2**20)))
+    desk.tell(Fetching(Progress("smollm2 from huggingface.co", 38_000_000, 98_000_000)))
     await desk.settle(pilot)
 
 

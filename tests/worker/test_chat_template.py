@@ -201,3 +201,25 @@ def test_nothing_is_loaded_from_files(statement: str) -> None:
 
 def test_endless_recursion_is_an_error_of_the_template() -> None:
     assert "RecursionError" in failure("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'{:>9999999999}'.format(3)",
+        "'{:>{}}'.format(3, 99999999999)",
+        "'%9999999999d' % 3",
+        "'%*d' % (99999999999, 3)",
+        "'%9999999999d'|format(3)",
+        "'a'.ljust(99999999999)",
+        "'a'|center(99999999999)",
+    ],
+)
+def test_padding_that_no_time_limit_could_stop_is_refused(expression: str) -> None:
+    with pytest.raises(TemplateError):
+        ChatTemplate("{{ " + expression + " }}", {}).render([])
+
+
+def test_ordinary_formatting_works() -> None:
+    source = "{{ '{:02d} {:>5}'.format(7, 'a') }} {{ '%5d' % 3 }} {{ '%s!'|format('b') }}"
+    assert ChatTemplate(source, {}).render([]) == "07     a     3 b!"

@@ -25,10 +25,15 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         sections = [(title, [(hint.key, hint.text) for hint in hints]) for title, hints in HELP]
         with VerticalScroll(id="help"):
+            yield Static(
+                Content.assemble(
+                    ("Keys and commands", "bold $text-accent"), ("   esc closes this page", "$text-muted")
+                ),
+                classes="title",
+            )
             for title, entries in (*sections, ("Commands", self._commands)):
                 yield Static(Content.styled(title, "bold"))
                 for key, text in entries:
                     with Horizontal(classes="entry"):
                         yield Static(Content.styled(key, "$text-accent"), classes="key")
                         yield Static(Content(text), classes="text")
-            yield Static(Content.styled("esc closes this page", "$text-muted"), classes="close")

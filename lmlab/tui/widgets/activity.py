@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
@@ -45,6 +46,9 @@ class Activity(Widget):
         text = self._flash if self._flash is not None else self._text
         if not text:
             return Content.styled("─" * width, ".activity--line")
+        # Whole facts go first; a number cut in two would be another number.
+        while cell_len(text) > width - 5 and " · " in text:
+            text = text.rpartition(" · ")[0]
         trouble = self._flash is not None or self._trouble
         shown = Content.styled(f" {one_line(text, 500)} ", ".activity--trouble" if trouble else ".activity--text")
         shown = shown.truncate(max(0, width - 3), ellipsis=True)

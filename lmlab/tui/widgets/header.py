@@ -17,12 +17,12 @@ _BAR_CELLS = 8
 
 @dataclass(frozen=True, slots=True)
 class HeaderView:
-    """``model`` is a short name, ``detail`` what else is known of it; ``context`` is the size, None before it is known."""
+    """``model`` is a short name, ``detail`` what else is known of it; of the context ``used`` and the size, None when unknown."""
 
     model: str = ""
     detail: str = ""
     title: str = ""
-    used: int = 0
+    used: int | None = 0
     context: int | None = None
 
 
@@ -60,9 +60,10 @@ class Header(Widget):
         view = self._view
         if not view.context:
             return Content("")
-        share = view.used / view.context
+        share = (view.used or 0) / view.context
         style = ".header--full" if share >= 1 else ".header--near" if share >= NEARLY_FULL else ".header--detail"
         whole = f"{view.context:,}"
-        numbers = f"{f'{view.used:,}'.rjust(len(whole))} / {whole}"
+        used = "" if view.used is None else f"{view.used:,}"
+        numbers = f"{used.rjust(len(whole))} / {whole}"
         word = "context full" if share >= 1 else "context"
         return Content.styled(f"{word} {bar(share, _BAR_CELLS)} {numbers}", style)

@@ -61,5 +61,5 @@ class Completions(Widget):
             line = Content.styled(text, ".completions--chosen" if chosen else "")
             lines.append(line + Content.styled(f" {offer.help}", "$text-muted") if offer.help else line)
         if len(self._offers) > _SHOWN:
-            lines[-1] += Content.styled(f"   {self._index + 1} of {len(self._offers)}", "$text-muted")
+            lines.append(Content.styled(f"  {self._index + 1} of {len(self._offers)}", "$text-muted"))
         return Content("\n").join(lines)

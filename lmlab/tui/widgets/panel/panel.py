@@ -40,7 +40,7 @@ class SamplingPanel(Widget, can_focus=True):
         Binding("shift+right", "nudge(10)", show=False),
         Binding("backspace,delete", "erase", show=False),
         Binding("enter", "set", show=False),
-        Binding("escape", "leave", show=False),
+        Binding("escape", "escape", show=False),
         Binding("tab,shift+tab", "back", show=False),
         Binding("u", "undo", show=False),
     ]
@@ -66,7 +66,10 @@ class SamplingPanel(Widget, can_focus=True):
         """The last change shall be taken back."""
 
     class Left(Message):
-        """Escape with nothing to abandon."""
+        """The keys shall go back to the input."""
+
+    class Escaped(Message):
+        """Escape with no typed value to abandon."""
 
     class TypingChanged(Message):
         """A value is being typed, or no longer."""
@@ -127,11 +130,10 @@ class SamplingPanel(Widget, can_focus=True):
         self._type(None)
         self._change(name, value)
 
-    def action_leave(self) -> None:
-        if self._typed is not None or self._error is not None:
-            self._abandon()
-        else:
-            self.post_message(self.Left())
+    def action_escape(self) -> None:
+        if self._typed is None:
+            self.post_message(self.Escaped())
+        self._abandon()
 
     def action_back(self) -> None:
         self._abandon()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.geometry import Size
+from textual.widget import Widget
 from textual.widgets import Static
 
 from lmlab.store import Turn
 from lmlab.terminal_text import one_line, visible
-from lmlab.tui.format import count
+from lmlab.tui.format import break_between_facts, count
 from lmlab.tui.status import change_notes, kept_status, short_name
 from lmlab.tui.widgets.transcript.prose import Prose
 
@@ -26,6 +28,33 @@ class UserTurn(Static):
         super().__init__(Content("").join([Content.styled("you\n", "$text-muted"), *files, text]))
 
 
+class Status(Widget):
+    """Facts about a reply. A line that is too long breaks between two of them, not inside one."""
+
+    def __init__(self) -> None:
+        super().__init__(classes="status")
+        self._lines: list[str] = []
+        self._error = ""
+
+    def show(self, line: str, notes: list[str], error: str | None) -> None:
+        lines = [text for text in (line, *notes) if text]
+        if (lines, error or "") != (self._lines, self._error):
+            self._lines, self._error = lines, error or ""
+            self.refresh(layout=True)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return self._content(width).get_height({}, width)
+
+    def render(self) -> Content:
+        return self._content(self.content_size.width)
+
+    def _content(self, width: int) -> Content:
+        lines = [Content.styled(break_between_facts(line, width), "$text-muted") for line in self._lines]
+        if self._error:
+            lines.append(Content.styled(one_line(self._error, 2000), "$text-error"))
+        return Content("\n").join(lines)
+
+
 class ReplyTurn(Vertical):
     """A reply: who says it, the text as it grows, and the status under it."""
 
@@ -33,8 +62,7 @@ class ReplyTurn(Vertical):
         super().__init__()
         self._speaker = Static(Content.styled(one_line(speaker, 60), "$text-accent"), classes="speaker")
         self._prose = Prose(text)
-        self._status = Static(classes="status")
-        self._shown: tuple[str, ...] = ()
+        self._status = Status()
 
     @classmethod
     def kept(cls, turn: Turn) -> ReplyTurn:
@@ -55,14 +83,7 @@ class ReplyTurn(Vertical):
 
     def show_status(self, line: str, notes: list[str], error: str | None = None) -> None:
         """Show the line under the reply, a note for each change of sampling, and the error that ended it."""
-        shown = (line, *notes, error or "")
-        if shown == self._shown:
-            return
-        self._shown = shown
-        lines = [Content.styled(text, "$text-muted") for text in (line, *notes) if text]
-        if error:
-            lines.append(Content.styled(one_line(error, 2000), "$text-error"))
-        self._status.update(Content("\n").join(lines))
+        self._status.show(line, notes, error)
 
 
 class SaidLine(Static):

@@ -1,0 +1,79 @@
+"""The command palette: its order, what it runs, and what leaving it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from screen_harness import Desk, screen_text
+from textual.command import CommandList
+from textual.pilot import Pilot
+
+from lmlab.lab import slash
+from lmlab.tui import run_chat
+from lmlab.tui.app import ChatApp
+from lmlab.tui.palette import offers
+
+
+async def open_palette(desk: Desk, pilot: Pilot[Any]) -> CommandList:
+    await pilot.press("ctrl+p")
+    await desk.wait_until(pilot, lambda: "Regenerate" in screen_text(pilot.app))
+    return pilot.app.screen.query_one(CommandList)
+
+
+def titles(found: CommandList) -> list[str]:
+    return [option.hit.text or "" for option in found.options]  # type: ignore[attr-defined]
+
+
+async def test_what_is_wanted_most_is_first_and_leaving_last(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        found = await open_palette(desk, pilot)
+        assert titles(found) == [offer.title for offer in offers(pilot.app)]
+        assert titles(found)[:3] == ["Sampling", "Regenerate", "/model"]
+        assert titles(found)[-1] == "Quit"
+        await desk.wait_until(pilot, lambda: found.highlighted == 0)
+        await pilot.press("enter")
+        await desk.wait_until(pilot, lambda: pilot.app.focused is pilot.app.panel)
+        assert pilot.app.is_running
+
+
+async def test_leaving_comes_after_whatever_else_matches(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        found = await open_palette(desk, pilot)
+        await pilot.press("i")
+        await desk.wait_until(pilot, lambda: len(titles(found)) < len(offers(pilot.app)))
+        await desk.wait_until(pilot, lambda: titles(found)[-1:] == ["Quit"])
+        assert len(titles(found)) > 1
+
+
+async def test_a_command_with_arguments_is_begun_in_an_empty_input(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = pilot.app
+        model = next(offer for offer in offers(app) if offer.title == "/model")
+        model.act()
+        assert app.prompt.text == "/model "
+        model.act()
+        await pilot.pause()
+        assert "the input is not empty" in screen_text(app)
+
+
+async def test_every_command_is_offered(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        offered = {offer.title for offer in offers(pilot.app)}
+        under_another_name = {"/regen": "Regenerate", "/help": "Help", "/bye": "Quit"}
+        for command in slash.COMMANDS:
+            name = f"/{command.names[0]}"
+            assert under_another_name.get(name, name) in offered
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_leaving_says_how_to_go_on_when_something_was_said(
+    desk: Desk, turns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    session = desk.remember_turns(turns)
+    monkeypatch.setattr(ChatApp, "run", lambda app: 0)
+    chat = desk.app().chat
+    assert run_chat(lambda listener: chat, model_ref=None, theme=None, history=tmp_path / "history") == 0
+    line = f"session {session.id} is saved: lmlab chat --session {session.id}\n"
+    assert capsys.readouterr().err == (line if turns else "")
