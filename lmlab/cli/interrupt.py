@@ -1,4 +1,4 @@
-"""Ctrl-C: the first stops what is under way, the second ends the program."""
+"""Ctrl-C: the first stops what is under way, the second ends the program. The other signals that end it, too."""
 
 from __future__ import annotations
 
@@ -28,3 +28,27 @@ def first_interrupt(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+@contextmanager
+def endings_raised() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP raise SystemExit with 128 and their number, so that what is unsaved can be saved.
+
+    Each does so once: a second kills. What the shell told the program to ignore stays ignored.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    # Windows has no SIGHUP.
+    endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in endings}
+    taken = [number for number in endings if before[number] != signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number] or signal.SIG_DFL)

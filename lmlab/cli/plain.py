@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lmlab.backends import Failed, Finished, Loading, LoadSpec, Prefill, Ready, Started, Stopped, Token
 from lmlab.cli import notices, report
-from lmlab.cli.interrupt import first_interrupt
+from lmlab.cli.interrupt import endings_raised, first_interrupt
 from lmlab.cli.lines import HELP, Lines, Typed
 from lmlab.cli.progress import Bars
 from lmlab.cli.streams import Stdout
@@ -37,7 +37,8 @@ def run_plain(
     inbox: queue.SimpleQueue[ChatEvent | None] = queue.SimpleQueue()
     chat = make_chat(inbox.put)
     try:
-        return _PlainChat(chat, inbox, load, Lines(history), quiet).run(model_ref)
+        with endings_raised():
+            return _PlainChat(chat, inbox, load, Lines(history), quiet).run(model_ref)
     finally:
         chat.close()
 

@@ -1,4 +1,6 @@
-"""Turns to the messages a model sees, and what else they say. Knows nothing of templates, stores on disk or replies under way."""
+"""Turns to the messages a model sees, and the sampling they ended with. Knows nothing of templates, stores on disk or
+replies under way.
+"""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ def _model(chat: Chat, rest: str) -> SlashResult:
     detail = size_and_quantization(model)
     if info is not None:
         detail += f", context {info.context:,} of {info.context_trained:,} tokens"
-    return SlashResult((f"{model.ref}: {model.path}", detail))
+    where = model.ref if model.ref == str(model.path) else f"{model.ref}: {model.path}"
+    return SlashResult((where, detail))
 
 
 def _read(chat: Chat, rest: str) -> SlashResult:
@@ -193,7 +194,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         ("read",),
         "[FILE | -]",
-        "Send a text file with your next message, list the files, or drop them (-).",
+        "Attach a text file, list what is attached, or drop it all (-).",
         "/read notes.txt",
         _read,
     ),

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
+from lmlab.errors import SamplingError, StoreError
 from lmlab.sampling import SamplingParams
 from lmlab.store.records import Attachment, Reply, Session, Turn
 from lmlab.worker.messages import Timings, Usage
@@ -22,16 +23,23 @@ def session_from_row(row: tuple[Any, ...]) -> Session:
 
 
 def turn_from_row(row: tuple[Any, ...]) -> Turn:
+    """Return the turn of ``row``. Raises StoreError for one that this lmlab cannot read."""
     name, session, parent, role, content, attachments, created, status, tokens, record = row
-    return Turn(
-        id=name,
-        session=session,
-        parent=parent,
-        content=content,
-        created=datetime.fromisoformat(created),
-        attachments=tuple(Attachment(**values) for values in json.loads(attachments)),
-        reply=reply_from_columns(status, tokens, record) if role == "assistant" else None,
-    )
+    try:
+        return Turn(
+            id=name,
+            session=session,
+            parent=parent,
+            content=content,
+            created=datetime.fromisoformat(created),
+            attachments=tuple(Attachment(**values) for values in json.loads(attachments)),
+            reply=reply_from_columns(status, tokens, record) if role == "assistant" else None,
+        )
+    except (TypeError, ValueError, KeyError, struct.error, SamplingError) as error:
+        raise StoreError(
+            f"message {name} of session {session} cannot be read ({error}): a later lmlab wrote it, or it is damaged; "
+            "nothing was changed"
+        ) from None
 
 
 def attachments_column(attachments: tuple[Attachment, ...]) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lmlab.terminal_text import visible
 
 if TYPE_CHECKING:
     from lmlab.lab.chat import Chat
@@ -26,23 +29,41 @@ def run_chat(
 
     ``aliases`` of models are offered after ``/model``, besides the catalogue's names.
     The model is opened once the screen is there. Raises what ``make_chat`` raises, and, with the terminal restored,
-    any unexpected exception. How to go on with the session is said on stderr at the end.
+    any unexpected exception. How to go on with the session, and what could not be saved, is said on stderr at the end.
     """
+    import asyncio
+
+    from lmlab.lab.events import SaveFailed
     from lmlab.models.catalogue import ENTRIES
     from lmlab.tui.app import ChatApp
     from lmlab.tui.history import History
     from lmlab.tui.inbox import Inbox
+    from lmlab.tui.signals import answered
 
     inbox: Inbox[ChatEvent] = Inbox()
     chat = make_chat(inbox.put)
     names = [*aliases, *(entry.name for entry in ENTRIES)]
     app = ChatApp(chat, inbox, History(history), model_ref=model_ref, model_names=names, theme=theme)
     try:
-        code = app.run()
+        # Not app.run() alone: that makes a loop of its own, and takes interrupts for itself.
+        with asyncio.Runner() as runner, answered(app, runner.get_loop()):
+            code = app.run(loop=runner.get_loop())
     finally:
+        inbox.drain()
         chat.close()
+    unsaved = [event.error for event in inbox.drain() if isinstance(event, SaveFailed)]
+    if unsaved:
+        _say(f"lmlab: the end of the last reply is not saved: {unsaved[-1]}")
     if chat.session is not None and chat.turns:
-        sys.stderr.write(f"session {chat.session.id} is saved: lmlab chat --session {chat.session.id}\n")
+        saved = "goes on with what was saved" if unsaved else "is saved"
+        _say(f"session {chat.session.id} {saved}: lmlab chat --session {chat.session.id}")
     if app.failure is not None:
         raise app.failure
-    return code or 0
+    return code or (1 if unsaved else 0)
+
+
+def _say(text: str) -> None:
+    # The terminal may be gone.
+    with suppress(OSError):
+        sys.stderr.write(visible(" ".join(text.splitlines())) + "\n")
+        sys.stderr.flush()

@@ -19,14 +19,16 @@ from lmlab.lab.chat import Chat
 from lmlab.lab.events import ChatEvent
 from lmlab.lab.slash_complete import complete
 from lmlab.tui import editor, themes, views
+from lmlab.tui.driver import driver_class
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
 from lmlab.tui.keys import hints
 from lmlab.tui.pace import Pace
 from lmlab.tui.palette import Palette
 from lmlab.tui.sampling_changes import SamplingChanges
+from lmlab.tui.signals import suspended
 from lmlab.tui.state import Clock, ScreenState
-from lmlab.tui.status import change_notes, context_warning, live_status, model_line
+from lmlab.tui.status import change_notes, live_status, model_line
 from lmlab.tui.widgets.activity import Activity
 from lmlab.tui.widgets.composer import Completions, Composer, Offer, Prompt
 from lmlab.tui.widgets.header import Header
@@ -79,7 +81,7 @@ class ChatApp(App[int]):
         theme: str | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver_class())
         self.chat = chat
         self.failure: Exception | None = None
         self.state = ScreenState(clock)
@@ -181,9 +183,7 @@ class ChatApp(App[int]):
     def _show_activity(self) -> None:
         line = model_line(self.state.model, views.model_name(self.chat, self._model_ref))
         if line is None:
-            info = self.chat.info
-            used = views.context_used(self.chat, self.state)
-            warning = context_warning(used, info.context if info is not None else None)
+            warning = views.context_trouble(self.chat, self.state)
             line = (warning, True) if warning is not None else (views.attached(self.chat), False)
         self.activity.show(*line)
 
@@ -308,7 +308,7 @@ class ChatApp(App[int]):
         """Let the person write in their own editor."""
         try:
             command = editor.editor_command()
-            with self.suspend():
+            with suspended(self):
                 text = editor.edit(self.prompt.text, command)
         except LmlabError as error:
             self.activity.flash(str(error))

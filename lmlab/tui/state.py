@@ -124,6 +124,7 @@ class ScreenState:
         self.context_used = 0
         self._said: list[Said] = []
         self._before: str | None = None
+        self._unsaved = ""
         self._fetch_began: tuple[str, float, int] | None = None
 
     @property
@@ -134,6 +135,7 @@ class ScreenState:
         """A message is sent: what arrives next belongs to its reply, unless it is late news of the one before."""
         if self.reply is not None:
             self._before = self.reply.request_id
+        self._unsaved = ""
         self.reply = LiveReply(begun=self.clock())
         return self.reply
 
@@ -177,7 +179,10 @@ class ScreenState:
             case Notice(text):
                 self._said.append(Said(text))
             case SaveFailed(error):
-                self._said.append(Said(str(error), error=True))
+                # Told while a reply grows and again at its end.
+                if str(error) != self._unsaved:
+                    self._unsaved = str(error)
+                    self._said.append(Said(str(error), error=True))
             case _:
                 if self.reply is not None and not self.reply.ended:
                     self._fold_reply(self.reply, event)

@@ -134,11 +134,14 @@ def model_line(model: ModelState, name: str) -> tuple[str, bool] | None:
             return None
 
 
-def context_warning(used: int | None, context: int | None) -> str | None:
-    """Return what to do about a context that is full or nearly so; None while there is room."""
+def context_warning(used: int | None, context: int | None, ended_reply: bool = False) -> str | None:
+    """Return what to do about a context that is full or nearly so; None while there is room.
+
+    ``ended_reply``: the last reply ended because not one token more fitted, which may leave a cell.
+    """
     if not context or used is None or used < context * NEARLY_FULL:
         return None
-    if used >= context:
+    if ended_reply or used >= context:
         return "the context is full: /clear begins a new session"
     return f"the context is nearly full, {count(context - used, 'token')} left: /clear begins a new session"
 

@@ -13,7 +13,7 @@ from lmlab.terminal_text import one_line
 from lmlab.tui.format import count
 from lmlab.tui.keys import Situation
 from lmlab.tui.state import ScreenState
-from lmlab.tui.status import short_name
+from lmlab.tui.status import context_warning, short_name
 from lmlab.tui.widgets.header import HeaderView
 from lmlab.tui.widgets.panel import SamplingView
 from lmlab.tui.widgets.panel.rows import ROWS
@@ -78,6 +78,14 @@ def context_used(chat: Chat, state: ScreenState) -> int | None:
         return state.context_used
     known = (turn.reply.context_used for turn in reversed(chat.turns) if turn.reply is not None)
     return next((used for used in known if used), None)
+
+
+def context_trouble(chat: Chat, state: ScreenState) -> str | None:
+    """Return what to do about a context that is full or nearly so; None while there is room."""
+    info = chat.info
+    reply = chat.turns[-1].reply if chat.turns else None
+    ended_by_it = reply is not None and reply.finish_reason == "context"
+    return context_warning(context_used(chat, state), info.context if info is not None else None, ended_by_it)
 
 
 def attached(chat: Chat) -> str:

@@ -208,6 +208,10 @@ class Token:
     text: str
     logprob: float | None = None
 
+    def __reduce__(self) -> tuple[type[Token], tuple[Any, ...]]:
+        # A frozen dataclass with slots is pickled by Python code; this one is pickled for every token.
+        return Token, (self.request_id, self.index, self.id, self.text, self.logprob)
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:

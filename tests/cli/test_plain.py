@@ -258,3 +258,33 @@ def test_ctrl_c_stops_the_reply_and_keeps_what_came(fake: Fake, lmlab: Lmlab) ->
         signal.signal(signal.SIGINT, before)
     assert (outcome.code, outcome.out, outcome.err) == (130, "A\n", "")
     assert fake.backend.cancels
+
+
+class Ended(FakeBackend):
+    """Says two tokens, and then the program is told to end."""
+
+    def start(self) -> None:
+        super().start()
+        self.ready()
+
+    def generate(self, request: Request, sink: EventSink) -> FakeHandle:
+        handle = super().generate(request, sink)
+        self.step(3)
+        signal.raise_signal(signal.SIGTERM)
+        return handle
+
+
+def test_being_told_to_end_saves_what_came(fake: Fake, lmlab: Lmlab) -> None:
+    fake.kind = Ended
+    fake.auto = False
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        lmlab("chat", stdin=b"hi\n")
+    assert end.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert fake.backend.closed
+    store = Store(Paths.find().database)
+    session = store.latest_session()
+    assert session is not None
+    assert [turn.content for turn in store.path(session.id)] == ["hi", "A fake"]
+    store.close()

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chat_harness import Desk
+from chat_harness import Desk, model_file
 
 from lmlab.backends import ChatPrompt, Message
 from lmlab.errors import SamplingError, UsageError
@@ -106,6 +107,13 @@ def test_model(desk: Desk) -> None:
     assert run(desk.chat, "/model").lines == (f"fake: {path}", "135M Q4_0")
     desk.backends[0].ready()
     assert run(desk.chat, "/model").lines == (f"fake: {path}", "135M Q4_0, context 8,192 of 8,192 tokens")
+
+
+def test_a_model_that_is_a_path_is_named_once(desk: Desk) -> None:
+    path = str(model_file("own").path)
+    desk.models[path] = replace(model_file("own"), ref=path)
+    desk.open(path)
+    assert run(desk.chat, "/model").lines[0] == path
 
 
 def test_read(desk: Desk, tmp_path: Path) -> None:

@@ -243,6 +243,19 @@ async def test_the_context_of_a_resumed_session_is_what_was_last_known(make_desk
         assert "the context is nearly full" in text
 
 
+async def test_a_reply_that_filled_the_context_says_that_it_is_full(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.session = desk.store.create_session()
+    question = desk.store.add_turn(desk.session.id, None, "one")
+    ended = Reply(status="done", finish_reason="context", context_used=8191)
+    desk.store.add_turn(desk.session.id, question.id, "1", reply=ended)
+    async with desk.run() as pilot:
+        await desk.wait_until(pilot, lambda: "8,191 / 8,192" in screen_text(pilot.app))
+        text = screen_text(pilot.app)
+        assert "the context is full: /clear begins a new session" in text
+        assert "nearly full" not in text
+
+
 async def test_a_context_never_known_is_left_blank(make_desk: MakeDesk) -> None:
     desk = make_desk()
     desk.remember_turns(1)

@@ -72,7 +72,7 @@ def test_leaving_says_how_to_go_on_when_something_was_said(
     desk: Desk, turns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     session = desk.remember_turns(turns)
-    monkeypatch.setattr(ChatApp, "run", lambda app: 0)
+    monkeypatch.setattr(ChatApp, "run", lambda app, **how: 0)
     chat = desk.app().chat
     assert run_chat(lambda listener: chat, model_ref=None, theme=None, history=tmp_path / "history") == 0
     line = f"session {session.id} is saved: lmlab chat --session {session.id}\n"

@@ -62,6 +62,15 @@ async def test_digits_set_and_escape_abandons(desk: Desk) -> None:
         assert app.focused is app.panel
 
 
+async def test_keys_typed_in_a_burst_keep_their_order(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = await open_panel(pilot, "temperature")
+        for key, character in (("0", "0"), ("enter", "\r"), ("down", None), ("5", "5"), ("enter", "\r")):
+            app.post_message(events.Key(key, character))
+        await desk.wait_until(pilot, lambda: app.chat.asked.top_k is not None)
+        assert app.chat.asked == SamplingParams(temperature=0, top_k=5)
+
+
 async def test_escape_stops_the_reply_and_then_leaves(desk: Desk) -> None:
     async with desk.run() as pilot:
         await desk.send(pilot, "go")

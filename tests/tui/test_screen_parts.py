@@ -95,6 +95,17 @@ def test_the_editor_is_the_persons_own() -> None:
         editor_command({}, lambda name: None)
 
 
+def test_a_command_that_is_none_is_said() -> None:
+    with pytest.raises(UsageError, match=r"""\$EDITOR is "vi '", no command \(No closing quotation\)"""):
+        editor_command({"EDITOR": "vi '"})
+
+
+def test_a_text_that_cannot_be_written_for_the_editor_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(UsageError, match=r"cannot write the text to a file for the editor: .*; it is still here"):
+        edit("hi", ["never"])
+
+
 def test_a_text_comes_back_as_the_editor_left_it(tmp_path: Path) -> None:
     script = tmp_path / "editor.py"
     script.write_text(

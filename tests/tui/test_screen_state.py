@@ -21,8 +21,8 @@ from lmlab.backends import (
     Usage,
 )
 from lmlab.backends.fake import fake_info
-from lmlab.errors import EngineStopped, ModelNotFound
-from lmlab.lab.events import Fetching, ModelFailed, Notice
+from lmlab.errors import EngineStopped, ModelNotFound, StoreError
+from lmlab.lab.events import Fetching, ModelFailed, Notice, SaveFailed
 from lmlab.models import Progress
 from lmlab.sampling import DEFAULTS
 from lmlab.tui.state import EngineGone, FetchingModel, LoadingModel, ModelReady, NoModel, Said, ScreenState
@@ -195,6 +195,17 @@ def test_changes_of_one_parameter_are_one_note(state: ScreenState) -> None:
 def test_a_notice_is_said(state: ScreenState) -> None:
     state.fold(Notice("hello"))
     assert state.take_said() == [Said("hello")]
+
+
+def test_a_reply_that_cannot_be_saved_says_so_once(state: ScreenState) -> None:
+    full, failing = SaveFailed(StoreError("the disk is full")), SaveFailed(StoreError("the disk failed"))
+    state.begin_reply()
+    for event in (full, full, failing):
+        state.fold(event)
+    assert [said.text for said in state.take_said()] == ["the disk is full", "the disk failed"]
+    state.begin_reply()
+    state.fold(failing)
+    assert [said.text for said in state.take_said()] == ["the disk failed"]
 
 
 def test_what_is_not_known_is_not_said() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -23,27 +22,29 @@ _BAR_START = _LABEL_CELLS + 2 + _VALUE_CELLS
 _FIRST_ROW = 1
 _TYPED = frozenset("0123456789.-+e")
 _COARSE = 10
+_ACTIONS = {
+    "up": "move(-1)",
+    "down": "move(1)",
+    "home": "move(-99)",
+    "end": "move(99)",
+    "left": "nudge(-1)",
+    "right": "nudge(1)",
+    "shift+left": "nudge(-10)",
+    "shift+right": "nudge(10)",
+    "backspace": "erase",
+    "delete": "erase",
+    "enter": "set",
+    "escape": "escape",
+    "tab": "back",
+    "shift+tab": "back",
+    "u": "undo",
+}
 _STOP_HELP = "Texts that end the reply. Type one and Enter adds it; Backspace takes the last away."
 
 
 class SamplingPanel(Widget, can_focus=True):
     """One row a parameter. Posts ``Changed`` and ``UndoWanted``; shows what ``show`` was given last."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("home", "move(-99)", show=False),
-        Binding("end", "move(99)", show=False),
-        Binding("left", "nudge(-1)", show=False),
-        Binding("right", "nudge(1)", show=False),
-        Binding("shift+left", "nudge(-10)", show=False),
-        Binding("shift+right", "nudge(10)", show=False),
-        Binding("backspace,delete", "erase", show=False),
-        Binding("enter", "set", show=False),
-        Binding("escape", "escape", show=False),
-        Binding("tab,shift+tab", "back", show=False),
-        Binding("u", "undo", show=False),
-    ]
     COMPONENT_CLASSES = {  # noqa: RUF012 - Textual's own declaration
         "panel--title",
         "panel--set",
@@ -146,13 +147,14 @@ class SamplingPanel(Widget, can_focus=True):
         self._abandon()
         self.post_message(self.UndoWanted())
 
-    def on_key(self, event: events.Key) -> None:
-        character = event.character
-        if character is None or not event.is_printable or event.key == "u":
-            return
-        if self.name_at_cursor == "stop" or character in _TYPED:
+    async def on_key(self, event: events.Key) -> None:
+        # Here and not as bindings: those run after what was typed next.
+        if (action := _ACTIONS.get(event.key)) is not None:
             event.stop()
-            self._type((self._typed or "") + character)
+            await self.run_action(action)
+        elif event.character in _TYPED or (self.name_at_cursor == "stop" and event.is_printable):
+            event.stop()
+            self._type((self._typed or "") + (event.character or ""))
 
     def on_blur(self) -> None:
         self._abandon()

@@ -1,0 +1,63 @@
+"""What signals do to the chat on the screen: it ends as if the person had left, and the terminal is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from lmlab.errors import LmlabError
+
+if TYPE_CHECKING:
+    from lmlab.tui.app import ChatApp
+
+# Windows has no SIGHUP.
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@contextmanager
+def answered(app: ChatApp, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Within, a signal that would kill the program ends ``app``, run by ``loop``, with 128 and its number.
+
+    An interrupt first stops the reply. What the shell told the program to ignore stays ignored.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(app.call_later, answer, app, number)
+
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    taken = [number for number in _ENDING if before[number] != signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number] or signal.SIG_DFL)
+
+
+def answer(app: ChatApp, number: int) -> None:
+    """Do what signal ``number`` asks of ``app``."""
+    if number != signal.SIGINT or not app.chat.stop():
+        app.exit(128 + number)
+
+
+@contextmanager
+def suspended(app: ChatApp) -> Iterator[None]:
+    """Within, the terminal is another program's, and so is Ctrl+C. Errors of lmlab's own come out of it."""
+    failure: LmlabError | None = None
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        with app.suspend():
+            # Textual takes the terminal back only when nothing is raised.
+            try:
+                yield
+            except LmlabError as error:
+                failure = error
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if failure is not None:
+        raise failure
