@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from screen_harness import Desk
 
 from lmlab.errors import StoreError
-from lmlab.lab.events import SaveFailed
+from lmlab.lab.chat import Chat, ChatEvent, SaveFailed
 from lmlab.tui import run_chat
 from lmlab.tui.app import ChatApp
 from lmlab.tui.signals import answered
@@ -55,7 +56,7 @@ def test_a_reply_that_could_not_be_saved_is_said_and_fails(
     session = desk.remember_turns(1)
     chat = desk.app().chat
 
-    def make_chat(listener):  # type: ignore[no-untyped-def]
+    def make_chat(listener: Callable[[ChatEvent], None]) -> Chat:
         # What was told before is shown, or was made good.
         listener(SaveFailed(StoreError("busy")))
         monkeypatch.setattr(chat, "close", lambda: listener(SaveFailed(StoreError("the disk is\x1b full"))))
