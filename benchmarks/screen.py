@@ -91,6 +91,9 @@ def stop(terminal: Terminal) -> float:
 def stops_s(terminal: Terminal, count: int) -> list[float]:
     times = []
     for _ in range(count):
+        # A clear screen: the word that is waited for must not be an old one, drawn again.
+        terminal.send("/clear\r")
+        terminal.drain(0.5)
         stream(terminal)
         times.append(stop(terminal))
         terminal.drain(0.4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,14 @@ from lmlab.lab.chat import Chat, ChatEvent, SaveFailed
 from lmlab.tui import run_chat
 from lmlab.tui.app import ChatApp
 from lmlab.tui.signals import answered
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """Where the tests run in the background, interrupts are ignored, and what is ignored stays so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 async def test_an_interrupt_stops_the_reply_and_the_next_ends_the_chat(desk: Desk) -> None:

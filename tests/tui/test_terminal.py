@@ -35,8 +35,8 @@ class Chat:
         self.written = b""
         sources = str(Path(lmlab.__file__).parent.parent)
         path = os.pathsep.join(part for part in (sources, os.environ.get("PYTHONPATH")) if part)
-        # Where the tests run in the background, interrupts are ignored, and would be by what they start.
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # Where the tests run in the background, these are ignored, and would be by what they start.
+        before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", program, "chat", str(home / "none.gguf")],
@@ -53,7 +53,8 @@ class Chat:
                 },
             )
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             os.close(far_end)
 
     def wait_until(self, predicate: Callable[[], bool]) -> None:
