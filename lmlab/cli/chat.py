@@ -71,14 +71,11 @@ def chat(
     """
     general.apply()
     params, spec = sampling.params(), load.spec()
-    if model is not None and named is not None:
-        raise UsageError(f"two models are named, {model} and {named}: give one")
+    ref = _one_of(model, named)
     if go_on and session is not None:
         raise UsageError("--continue and --session name two sessions: give one of them")
     paths = Paths.find()
     config = load_config(paths.config)
-    ref = model or named
-    on_screen = not plain and _may_fill_the_screen()
 
     from lmlab.lab.chat import Chat
     from lmlab.store import Store
@@ -101,23 +98,23 @@ def chat(
                 offline=general.offline,
             )
 
-        if on_screen:
-            from lmlab.tui import run_chat
-
-            code = run_chat(
-                make_chat,
-                model_ref=ref,
-                theme=config.theme,
-                history=paths.history,
-                aliases=config.aliases,
-            )
-        else:
+        if plain or not _may_fill_the_screen():
             from lmlab.cli.plain import run_plain
 
             code = run_plain(make_chat, model_ref=ref, load=spec, history=paths.history, quiet=general.quiet)
+        else:
+            from lmlab.tui import run_chat
+
+            code = run_chat(make_chat, model_ref=ref, theme=config.theme, history=paths.history, aliases=config.aliases)
     finally:
         store.close()
     raise typer.Exit(code)
+
+
+def _one_of(model: str | None, named: str | None) -> str | None:
+    if model is not None and named is not None:
+        raise UsageError(f"two models are named, {model} and {named}: give one")
+    return model or named
 
 
 def _may_fill_the_screen() -> bool:

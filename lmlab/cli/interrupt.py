@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lmlab.signal_handlers import handled
+
 
 @contextmanager
 def first_interrupt(stop: Callable[[], None]) -> Iterator[None]:
@@ -15,19 +17,13 @@ def first_interrupt(stop: Callable[[], None]) -> Iterator[None]:
     ``stop`` runs inside a signal handler: it may take no lock. Where the shell told the program to ignore interrupts
     (a job in the background), they stay ignored.
     """
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        yield
-        return
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stop()
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
+    with handled(("SIGINT",), handle):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 @contextmanager
@@ -41,14 +37,5 @@ def endings_raised() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         raise SystemExit(128 + number)
 
-    # Windows has no SIGHUP.
-    endings = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in endings}
-    taken = [number for number in endings if before[number] != signal.SIG_IGN]
-    for number in taken:
-        signal.signal(number, handle)
-    try:
+    with handled(("SIGTERM", "SIGHUP"), handle):
         yield
-    finally:
-        for number in taken:
-            signal.signal(number, before[number] or signal.SIG_DFL)

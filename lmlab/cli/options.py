@@ -108,7 +108,7 @@ class LoadOptions:
             "-ngl",
             "--gpu-layers",
             metavar="N|auto",
-            help="Layers kept on the GPU; 0 is none, auto as many as fit. Default: auto.",
+            help="Layers kept on the GPU; 0 is none, auto all of them. Default: auto.",
             panel="Loading",
         ),
     ] = None

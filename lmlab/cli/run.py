@@ -21,7 +21,7 @@ from lmlab.cli.options import (
 )
 from lmlab.cli.progress import Bars
 from lmlab.cli.result import result_json
-from lmlab.cli.streams import Stdout, argument_text, piped_input
+from lmlab.cli.streams import Stdout, piped_input
 from lmlab.errors import UsageError
 from lmlab.lab.generate import Ask, GenerateEvent, GenerateResult, Generation, NotRemembered, Opened
 from lmlab.models import Progress
@@ -107,8 +107,7 @@ def _conclude(result: GenerateResult | None, screen: _Screen) -> int:
 
 def _prompt_text(words: list[str]) -> str:
     """Return stdin, a blank line, and the words; whichever there is. Raises UsageError when there is neither."""
-    asked = argument_text(words)
-    text = "\n\n".join(part for part in (piped_input(), asked) if part)
+    text = "\n\n".join(part for part in (piped_input(), " ".join(words)) if part)
     if not text.strip():
         raise UsageError("no prompt: give one as an argument (lmlab run Hello) or on stdin (lmlab run < file)")
     return text

@@ -110,13 +110,3 @@ def decode(data: bytes, what: str, offset: int = 0) -> str:
             f"{what} is not UTF-8 text: byte {place:,} is 0x{data[error.start]:02X}; convert it first, "
             "for example with: iconv -f LATIN1 -t UTF-8"
         ) from None
-
-
-def argument_text(words: list[str]) -> str:
-    """Return ``words`` of the command line joined by spaces. Raises UsageError when they are not text."""
-    text = " ".join(words)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the prompt on the command line is not UTF-8 text at character {error.start:,}") from None
-    return text

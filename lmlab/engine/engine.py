@@ -180,7 +180,7 @@ class Engine:
     def _draw(self, running: Running, row: int, now: float, events: list[EngineEvent]) -> None:
         """Sample the next token of ``running`` from the logits of ``row`` and say so."""
         if running.pending is not None:
-            self._change(running, events)
+            self._change(running, running.pending, events)
         if running.sampler is None:
             running.sampler = Sampler(
                 running.sampling, running.tokens, vocabulary=self._model.vocabulary.size, longest=self._context.size
@@ -202,10 +202,8 @@ class Engine:
         elif len(running.tokens) >= self._context.size:
             events.append(self._end(running, "context"))
 
-    def _change(self, running: Running, events: list[EngineEvent]) -> None:
-        sampling, running.pending = running.pending, None
-        if sampling is None:
-            return
+    def _change(self, running: Running, sampling: SamplingParams, events: list[EngineEvent]) -> None:
+        running.pending = None
         changes = running.sampling.changes(sampling)
         running.sampling = sampling
         if running.sampler is not None:
@@ -290,9 +288,7 @@ class Engine:
             self._free.append(running.sequence)
             if running.sampler is not None:
                 running.sampler.close()
-            error = EngineStopped(
-                "llama.cpp could not compute this step; its log says why (`lmlab chat` shows where it is)"
-            )
+            error = EngineStopped("llama.cpp could not compute this reply: try again, or with a smaller --ctx-size")
             events.append(Refused(running.request.id, error))
         if self._policy == "recurrent":
             self._forget()

@@ -10,12 +10,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from lmlab.errors import LmlabError
+from lmlab.signal_handlers import handled
 
 if TYPE_CHECKING:
     from lmlab.tui.app import ChatApp
-
-# Windows has no SIGHUP.
-_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
@@ -28,15 +26,8 @@ def answered(app: ChatApp, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(app.call_later, answer, app, number)
 
-    before = {number: signal.getsignal(number) for number in _ENDING}
-    taken = [number for number in _ENDING if before[number] != signal.SIG_IGN]
-    for number in taken:
-        signal.signal(number, handle)
-    try:
+    with handled(("SIGINT", "SIGTERM", "SIGHUP"), handle):
         yield
-    finally:
-        for number in taken:
-            signal.signal(number, before[number] or signal.SIG_DFL)
 
 
 def answer(app: ChatApp, number: int) -> None:

@@ -64,8 +64,8 @@ class Request:
 class LoadSpec:
     """Which model to load and how.
 
-    ``context``: tokens; None is the model's own up to 8,192, 0 is all it was trained for. ``gpu_layers``: None is as
-    many as fit, 0 is CPU only. ``threads``: None is one a physical core. ``sequences``: how many are decoded at once.
+    ``context``: tokens; None is the model's own up to 8,192, 0 is all it was trained for. ``gpu_layers``: None is all
+    of them, 0 is CPU only. ``threads``: None is one a physical core. ``sequences``: how many are decoded at once.
     """
 
     path: str
@@ -227,7 +227,7 @@ class Applied:
 class Finished:
     """The end. ``tail`` is text held back until now. ``tokens`` are the reply's ids, the end token not among them.
 
-    ``logprob`` is the mean log-probability of the tokens, when asked for. ``context_used`` counts the tokens held.
+    ``logprob`` is the mean log-probability of every draw, the end and what a stop text cut away included, when asked for. ``context_used`` counts the tokens held.
     """
 
     request_id: str

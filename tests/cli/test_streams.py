@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from lmlab.cli import streams
+from lmlab.cli.app import run_command
 from lmlab.errors import LmlabError, UsageError
 
 
@@ -114,7 +115,9 @@ def test_input_from_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
         assert streams.piped_input() == ""
 
 
-def test_words_that_are_no_text_are_refused() -> None:
-    assert streams.argument_text(["a", "b"]) == "a b"
-    with pytest.raises(UsageError, match="not UTF-8 text at character 2"):
-        streams.argument_text(["a", "\udce9"])
+@pytest.mark.parametrize(
+    "arguments", [["run", "a", "\udce9"], ["chat", "--system", "caf\udce9"], ["run", "--stop", "\udce9"]]
+)
+def test_words_that_are_no_text_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"not UTF-8 text: .*‹U\+DCE9›"):
+        run_command(arguments)
