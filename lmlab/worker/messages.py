@@ -1,7 +1,7 @@
 """What the two processes say to each other: frozen values, pickled over an authenticated private connection.
 
-Parent to worker: Load, Generate, Update, Cancel, Shutdown. Worker to parent: Loading, Ready, LoadFailed, and lists of
-Event, one list an engine step. Knows nothing of llama.cpp, of processes, or of who draws what.
+Parent to worker: Load, Generate, Update, Cancel; closing its input ends it. Worker to parent: Loading, Ready, LoadFailed,
+and groups of Event. Knows nothing of llama.cpp, of processes, or of who draws what.
 """
 
 from __future__ import annotations
@@ -101,12 +101,7 @@ class Cancel:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
-    pass
-
-
-Command: TypeAlias = Load | Generate | Update | Cancel | Shutdown
+Command: TypeAlias = Load | Generate | Update | Cancel
 
 
 # Worker to parent: about the model
@@ -253,7 +248,7 @@ Event: TypeAlias = Started | Prefill | Token | Applied | Finished | Failed
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Everything one engine step had to say."""
+    """What one or a few engine steps had to say, in order."""
 
     events: tuple[Event, ...]
 

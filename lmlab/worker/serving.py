@@ -33,7 +33,6 @@ from lmlab.worker.messages import (
     Ready,
     Report,
     Request,
-    Shutdown,
     Timings,
     Token,
     Update,
@@ -106,8 +105,6 @@ class Worker:
                         self._cancel(request_id)
                     case Update(request_id, sampling):
                         self._update(request_id, sampling)
-                    case Shutdown():
-                        os._exit(0)
                     case _:
                         raise TypeError(f"unknown command {command!r}")
         except (EOFError, OSError):
@@ -176,8 +173,8 @@ class Worker:
     def _say_soon(self, events: list[Event]) -> None:
         """Say ``events``, tokens together with those that follow within moments.
 
-        Each message wakes the parent, on a core that a thread of the decode wants: one a token costs several percent of
-        the speed. Whatever is not a token, and the first one of a reply, goes at once; a reply ends with such an event.
+        Each message wakes the parent, on a core that a thread of the decode wants. Whatever is not a token, and the
+        first token of a reply, goes at once; a reply ends with such an event.
         """
         self._held += events
         now = time.perf_counter()
