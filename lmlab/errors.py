@@ -4,7 +4,8 @@
 
     LmlabError                    the message is one line and says what to do next
     ├── UsageError                what was typed is wrong (exit code 2)
-    │   └── SamplingError         a sampling parameter is out of its range
+    │   ├── SamplingError         a sampling parameter is out of its range
+    │   └── ConstraintError       a grammar or JSON Schema that no reply can be held to
     ├── ModelError                a model cannot be used
     │   ├── ModelNotFound         nothing by that name or path
     │   ├── ModelFileError        the file is not a complete, sane GGUF
@@ -33,6 +34,10 @@ class UsageError(LmlabError):
 
 
 class SamplingError(UsageError):
+    pass
+
+
+class ConstraintError(UsageError):
     pass
 
 

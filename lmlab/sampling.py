@@ -6,6 +6,7 @@ Knows nothing of models or samplers; the engine turns these values into a llama.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -248,6 +249,18 @@ def recommended(metadata: Callable[[str], object]) -> SamplingParams:
             with contextlib.suppress(SamplingError):
                 values[name] = BY_NAME[name].parse(str(value))
     return SamplingParams(**values)
+
+
+def candidate_seed(seed: int, candidate: int) -> int:
+    """Return the seed of one of a request's candidates: the request's own for candidate 0, a hash of both for the others.
+
+    It does not depend on how many candidates there are, and a request with a neighbouring seed shares none of them.
+    """
+    if candidate == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed}/{candidate}".encode(), digest_size=8).digest()
+    # Below 2**32 - 1, which llama.cpp takes for "any seed".
+    return int.from_bytes(digest, "little") % (2**32 - 1)
 
 
 def ineffective(params: SamplingParams) -> dict[str, str]:

@@ -25,10 +25,10 @@ CHATML = (
 Tokenizer = Literal["bpe", "spm", "wpm", "none"]
 
 
-def write_llama(path: Path, *, tokenizer: Tokenizer = "bpe", seed: int = 0, **options: object) -> Path:
-    """Write a decoder with full attention. ``options`` as for ``_Writer``."""
+def write_llama(path: Path, *, tokenizer: Tokenizer = "bpe", seed: int = 0, width: int = 32, **options: object) -> Path:
+    """Write a decoder with full attention, of four heads. ``options`` as for ``_Writer``."""
     file = _Writer(path, "llama", tokenizer, seed, options)
-    file.attention(width=32, heads=4)
+    file.attention(width=width, heads=4)
     for block in range(BLOCKS):
         file.norms(block, "attn_norm", "ffn_norm")
         file.decoder_block(block)
@@ -92,6 +92,25 @@ def write_encoder(path: Path, *, seed: int = 0, **options: object) -> Path:
         file.norm(f"blk.{block}.attn_output_norm", bias=True)
         file.norm(f"blk.{block}.layer_output_norm", bias=True)
     return file.finish()
+
+
+def write_lora(path: Path, *, architecture: str = "llama", width: int = 32, rank: int = 4, seed: int = 0) -> Path:
+    """Write a LoRA adapter for ``write_llama``'s model: it changes the queries and the way down of every block."""
+    random = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(rank))
+    for block in range(BLOCKS):
+        for part, inner, outer in (("attn_q", width, width), ("ffn_down", 2 * width, width)):
+            for side, shape in (("a", (rank, inner)), ("b", (outer, rank))):
+                values = random.standard_normal(shape, np.float32) * np.float32(0.5)
+                writer.add_tensor(f"blk.{block}.{part}.weight.lora_{side}", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
 
 
 class _Writer:

@@ -55,14 +55,12 @@ class Library:
         return bool(llama_cpp.llama_supports_gpu_offload())
 
     def _hook_abort(self) -> None:
-        folder = Path(llama_cpp.__file__).parent / "lib"
-        for name in _GGML_BASE:
-            if (folder / name).exists():
-                base = ctypes.CDLL(str(folder / name))
-                base.ggml_set_abort_callback.restype = ctypes.c_void_p
-                base.ggml_set_abort_callback(self._abort_callback)
-                return
-        self._log("warning", "no ggml-base library found: a failed assertion will not be reported with its text")
+        base = ggml_base()
+        if base is None:
+            self._log("warning", "no ggml-base library found: a failed assertion will not be reported with its text")
+            return
+        base.ggml_set_abort_callback.restype = ctypes.c_void_p
+        base.ggml_set_abort_callback(self._abort_callback)
 
     def _aborted(self, message: bytes) -> None:
         self._on_abort(message.decode("utf-8", "replace").strip())
@@ -75,6 +73,13 @@ class Library:
             line, self._line = self._line.split("\n", 1)
             if line.strip(" ."):
                 self._log(self._level, line)
+
+
+def ggml_base() -> ctypes.CDLL | None:
+    """Return the library below llama.cpp, for what is not bound; None when this build has it elsewhere."""
+    folder = Path(llama_cpp.__file__).parent / "lib"
+    found = next((folder / name for name in _GGML_BASE if (folder / name).exists()), None)
+    return None if found is None else ctypes.CDLL(str(found))
 
 
 def abort_by_flag() -> tuple[object, int]:

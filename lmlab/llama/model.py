@@ -67,12 +67,25 @@ class Vocabulary:
 class Model:
     """The weights. ``gpu_layers``: None is all that llama.cpp will put on a GPU. Raises ModelLoadError.
 
-    ``progress`` gets the fraction read, 0 to 1, on the calling thread.
+    ``progress`` gets the fraction read, 0 to 1, on the calling thread. ``mapped``: the weights are read from the file as
+    needed, where the devices allow it; else they are read now, into memory of their own. ``measure``: no weights at all,
+    and contexts of it are sized and logged but take no memory; nothing can be decoded.
     """
 
-    def __init__(self, path: str, *, gpu_layers: int | None, progress: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        gpu_layers: int | None,
+        progress: Callable[[float], None],
+        mapped: bool = True,
+        measure: bool = False,
+    ) -> None:
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
+        if measure or not mapped:
+            parameters.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
+        parameters.no_alloc = measure
 
         def proceed(fraction: float, _data: object) -> bool:
             progress(fraction)
@@ -107,6 +120,16 @@ class Model:
     @property
     def context_trained(self) -> int:
         return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
+
+    @property
+    def head_sizes(self) -> tuple[int, int] | None:
+        """Length of one attention head's key and value, or None when the file does not say, as without attention."""
+        architecture = self.metadata("general.architecture")
+        heads = int(llama_cpp.llama_model_n_head(self.pointer))
+        usual = int(llama_cpp.llama_model_n_embd(self.pointer)) // heads if heads else 0
+        sizes = [self.metadata(f"{architecture}.attention.{part}_length") for part in ("key", "value")]
+        key, value = (int(size) if size is not None and size.isdecimal() else usual for size in sizes)
+        return (key, value) if key and value else None
 
     @property
     def sliding_window(self) -> int:

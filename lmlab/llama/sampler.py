@@ -3,28 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import llama_cpp
+import numpy as np
+import numpy.typing as npt
 
+from lmlab.errors import ConstraintError
 from lmlab.llama.context import Context
+from lmlab.llama.grammar import CANDIDATE, CandidateArray, Grammar
 from lmlab.sampling import SamplingParams
 
 COLDEST = 1e-30
 """A temperature below this is greedy: logits divided by it overflow, and the draw would be of the least likely."""
+
+StageName: TypeAlias = Literal["penalties", "top-k", "top-p", "min-p", "temperature"]
+
+
+def chain_stages(sampling: SamplingParams) -> tuple[StageName, ...]:
+    """Return the stages that are on for complete ``sampling``, in order. Greedy is a temperature that leaves one token."""
+    stages: list[StageName] = []
+    penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+    if sampling.repeat_last_n and penalties != (1, 0, 0):
+        stages.append("penalties")
+    if not greedy(sampling):
+        if sampling.top_k:
+            stages.append("top-k")
+        if complete(sampling.top_p) < 1:
+            stages.append("top-p")
+        if complete(sampling.min_p) > 0:
+            stages.append("min-p")
+    return (*stages, "temperature")
+
+
+def greedy(sampling: SamplingParams) -> bool:
+    return complete(sampling.temperature) < COLDEST
+
+
+def complete(value: float | None) -> int | float:
+    """Return a sampling parameter that must be set; ValueError when it is not."""
+    if value is None:
+        raise ValueError("the sampling parameters of a running request must be complete")
+    return value
 
 
 class Sampler:
     """A llama.cpp chain: penalties, top-k, top-p, min-p, temperature, draw.
 
     ``sampling`` must be complete (every field but max_tokens and stop set). ``history`` are the tokens before the first
-    draw, which the penalties look back on, as llama-server has it; it never grows beyond ``longest``.
+    draw, which the penalties look back on, as llama-server has it; it never grows beyond ``longest``. With a ``grammar``,
+    at the place of the first draw and owned from now on, only what it allows is drawn.
     """
 
-    def __init__(self, sampling: SamplingParams, history: Sequence[int], *, vocabulary: int, longest: int) -> None:
+    def __init__(
+        self,
+        sampling: SamplingParams,
+        history: Sequence[int],
+        *,
+        vocabulary: int,
+        longest: int,
+        grammar: Grammar | None = None,
+    ) -> None:
+        self._grammar = grammar
         self._vocabulary_size = vocabulary
         self._longest = longest
         self._seed = sampling.seed
-        self._draw = _checked(llama_cpp.llama_sampler_init_dist(_value(sampling.seed)), "dist")
+        self._draw = _checked(llama_cpp.llama_sampler_init_dist(complete(sampling.seed)), "dist")
         self._chain = _checked(
             llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params()), "chain"
         )
@@ -38,57 +82,84 @@ class Sampler:
             llama_cpp.llama_sampler_free(llama_cpp.llama_sampler_chain_remove(self._chain, 0))
         if sampling.seed != self._seed:
             llama_cpp.llama_sampler_free(self._draw)
-            self._draw = _checked(llama_cpp.llama_sampler_init_dist(_value(sampling.seed)), "dist")
+            self._draw = _checked(llama_cpp.llama_sampler_init_dist(complete(sampling.seed)), "dist")
             self._seed = sampling.seed
         self._build(sampling, history)
 
     def _build(self, sampling: SamplingParams, history: Sequence[int]) -> None:
-        stages = []
-        # llama.cpp allots the window at once: one longer than any history would only cost memory.
-        window = int(min(_value(sampling.repeat_last_n), self._longest))
-        penalties = (
-            _value(sampling.repeat_penalty),
-            _value(sampling.frequency_penalty),
-            _value(sampling.presence_penalty),
-        )
-        if window and penalties != (1, 0, 0):
-            stage = _checked(
-                llama_cpp.llama_sampler_init_penalties(self._vocabulary_size, window, *penalties), "penalties"
-            )
-            # A sampler made now knows nothing of what came before: tell it.
-            for token in history[-window:]:
-                llama_cpp.llama_sampler_accept(stage, token)
-            stages.append(stage)
-        temperature = _value(sampling.temperature)
-        if temperature >= COLDEST:
-            if sampling.top_k:
-                stages.append(_checked(llama_cpp.llama_sampler_init_top_k(sampling.top_k), "top-k"))
-            if _value(sampling.top_p) < 1:
-                stages.append(_checked(llama_cpp.llama_sampler_init_top_p(_value(sampling.top_p), 1), "top-p"))
-            if _value(sampling.min_p) > 0:
-                stages.append(_checked(llama_cpp.llama_sampler_init_min_p(_value(sampling.min_p), 1), "min-p"))
-            stages.append(_checked(llama_cpp.llama_sampler_init_temp(temperature), "temperature"))
-        else:
-            # Greedy as a stage that keeps one candidate: the draw stays last, where `change` finds it.
-            stages.append(_checked(llama_cpp.llama_sampler_init_top_k(1), "greedy"))
-        for stage in (*stages, self._draw):
+        for name in chain_stages(sampling):
+            stage = _checked(self._stage(name, sampling), name)
+            if name == "penalties":
+                # A sampler made now knows nothing of what came before: tell it.
+                for token in history[-self._window(sampling) :]:
+                    llama_cpp.llama_sampler_accept(stage, token)
             llama_cpp.llama_sampler_chain_add(self._chain, stage)
+        llama_cpp.llama_sampler_chain_add(self._chain, self._draw)
+
+    def _stage(self, name: StageName, sampling: SamplingParams) -> object:
+        match name:
+            case "penalties":
+                return llama_cpp.llama_sampler_init_penalties(
+                    self._vocabulary_size,
+                    self._window(sampling),
+                    complete(sampling.repeat_penalty),
+                    complete(sampling.frequency_penalty),
+                    complete(sampling.presence_penalty),
+                )
+            case "top-k":
+                return llama_cpp.llama_sampler_init_top_k(int(complete(sampling.top_k)))
+            case "top-p":
+                return llama_cpp.llama_sampler_init_top_p(complete(sampling.top_p), 1)
+            case "min-p":
+                return llama_cpp.llama_sampler_init_min_p(complete(sampling.min_p), 1)
+            case "temperature":
+                # Greedy as a stage that keeps one candidate: the draw stays last, where `change` finds it.
+                if greedy(sampling):
+                    return llama_cpp.llama_sampler_init_top_k(1)
+                return llama_cpp.llama_sampler_init_temp(complete(sampling.temperature))
+
+    def _window(self, sampling: SamplingParams) -> int:
+        # llama.cpp allots the window at once: one longer than any history would only cost memory.
+        return int(min(complete(sampling.repeat_last_n), self._longest))
 
     def sample(self, context: Context, row: int) -> int:
-        """Draw the token that follows batch row ``row``, and remember it for the penalties."""
+        """Draw the token that follows batch row ``row``, and remember it for the penalties and the grammar.
+
+        The row's logits stay as they are: several samplers may draw from one. Raises ConstraintError when no token can
+        follow the grammar.
+        """
         context.require_logits(row)
-        return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, row))
+        if self._grammar is None:
+            return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, row))
+        return self._sample_constrained(self._grammar, context.logits(row))
+
+    def _sample_constrained(self, grammar: Grammar, logits: npt.NDArray[np.float32]) -> int:
+        """Draw freely, and again among what the grammar allows only if it does not allow that: it is slow to ask of all."""
+        candidates = np.empty(len(logits), CANDIDATE)
+        candidates["id"] = np.arange(len(logits))
+        candidates["logit"] = logits
+        free = CandidateArray(candidates.copy())
+        free.apply(self._chain)
+        token = free.selected
+        if not grammar.allows(token):
+            allowed = grammar.mask(candidates)
+            if not len(allowed):
+                raise ConstraintError(
+                    "no token of this model can follow what the grammar has let through so far: loosen the grammar there"
+                )
+            masked = CandidateArray(allowed)
+            masked.apply(self._chain)
+            token = masked.selected
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        grammar.accept(token)
+        return token
 
     def close(self) -> None:
         if self._chain:
             llama_cpp.llama_sampler_free(self._chain)
             self._chain = None
-
-
-def _value(value: float | None) -> int | float:
-    if value is None:
-        raise ValueError("the sampling parameters of a running request must be complete")
-    return value
+        if self._grammar is not None:
+            self._grammar.close()
 
 
 def _checked(pointer: object, stage: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_models
@@ -23,8 +24,8 @@ def open_context() -> Iterator[OpenContext]:
     """Makes small contexts, closed after the test."""
     opened: list[Context] = []
 
-    def open_context(model: Model, **options: int) -> Context:
-        sizes = {"context": 256, "sequences": 4, "idle": 4, "batch": 64, "threads": THREADS} | options
+    def open_context(model: Model, **options: Any) -> Context:
+        sizes: dict[str, Any] = {"context": 256, "sequences": 4, "idle": 4, "batch": 64, "threads": THREADS} | options
         opened.append(Context(model, **sizes))
         return opened[-1]
 

@@ -13,6 +13,7 @@ from loaded_models import OpenContext, load_model
 
 from lmlab.errors import ModelLoadError
 from lmlab.llama import Context, DecodeStatus, Model
+from lmlab.llama.context import KV_TYPES
 
 PROMPT = list(b"the quick brown fox jumps over the lazy dog")
 
@@ -213,3 +214,64 @@ def test_a_context_that_llama_cpp_refuses_is_an_error(tiny: Model, monkeypatch: 
 def test_an_encoder_has_no_memory(tmp_path: Path, open_context: OpenContext) -> None:
     model = load_model(tiny_models.write_encoder(tmp_path / "encoder.gguf"))
     assert not open_context(model).has_memory
+
+
+def test_logits_can_be_asked_for_of_several_rows_of_one_sequence(tiny: Model, open_context: OpenContext) -> None:
+    context = open_context(tiny, sequences=2, outputs=6)
+    assert context.outputs == 6
+    context.batch.clear()
+    rows = [context.batch.add([token], place, 0, logits=True) for place, token in enumerate(PROMPT[:6])]
+    assert context.decode() is DecodeStatus.DONE
+    together = [context.logits(row).copy() for row in rows]
+    for place in range(6):
+        np.testing.assert_allclose(together[place], feed(open_context(tiny), PROMPT[: place + 1]), atol=0.05)
+
+
+def test_there_are_never_fewer_outputs_than_sequences(tiny: Model, open_context: OpenContext) -> None:
+    assert open_context(tiny, sequences=4, outputs=1).outputs == 4
+
+
+@pytest.fixture(scope="module")
+def broad(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Attention heads as long as a quantized block."""
+    path = tmp_path_factory.mktemp("models") / "broad.gguf"
+    return load_model(tiny_models.write_llama(path, width=128))
+
+
+@pytest.mark.parametrize("kind", KV_TYPES)
+def test_every_kv_type_gives_about_the_same_logits(broad: Model, open_context: OpenContext, kind: str) -> None:
+    whole = feed(open_context(broad, key_type="f32", value_type="f32"), PROMPT)
+    stored = feed(open_context(broad, key_type=kind, value_type=kind), PROMPT)
+    assert np.corrcoef(whole, stored)[0, 1] > 0.8
+    keys_only = feed(open_context(broad, key_type=kind, flash_attention=False), PROMPT)
+    assert np.corrcoef(whole, keys_only)[0, 1] > 0.8
+
+
+def test_a_quantized_cache_is_another_cache(broad: Model, open_context: OpenContext) -> None:
+    whole = feed(open_context(broad), PROMPT)
+    stored = feed(open_context(broad, key_type="q4_0", value_type="q4_0"), PROMPT)
+    assert np.abs(whole - stored).max() > 0.001
+
+
+@pytest.mark.parametrize("flash", [None, True, False])
+def test_flash_attention_changes_no_more_than_rounding(
+    tiny: Model, open_context: OpenContext, flash: bool | None
+) -> None:
+    np.testing.assert_allclose(
+        feed(open_context(tiny, flash_attention=flash), PROMPT), feed(open_context(tiny), PROMPT), atol=0.05
+    )
+
+
+def test_kv_types_that_llama_cpp_would_refuse_say_why(tiny: Model, broad: Model, open_context: OpenContext) -> None:
+    with pytest.raises(ModelLoadError, match=r"q8_0 V cache needs flash attention.*--kv-type f16,f16"):
+        open_context(broad, value_type="q8_0", flash_attention=False)
+    for options, letter in (({"key_type": "q4_0"}, "K"), ({"value_type": "q4_0"}, "V")):
+        with pytest.raises(ModelLoadError, match=f"a q4_0 {letter} cache keeps 32 values together.* heads have 8"):
+            open_context(tiny, **options)
+
+
+def test_a_context_of_a_model_without_weights_is_only_measured(tmp_path: Path, open_context: OpenContext) -> None:
+    path = tiny_models.write_llama(tmp_path / "model.gguf")
+    model = Model(str(path), gpu_layers=0, progress=lambda fraction: None, measure=True)
+    assert open_context(model, context=4096).size == 4096
+    assert model.size == load_model(path).size

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator, Sequence
 
 import llama_cpp
 import numpy as np
 import pytest
 
+from lmlab.errors import ConstraintError
 from lmlab.llama import Context, DecodeStatus, Model, Sampler
+from lmlab.llama.grammar import Grammar
 from lmlab.sampling import DEFAULTS, SamplingParams
 
 OFF = SamplingParams(
@@ -259,3 +262,111 @@ def test_a_row_without_logits_is_refused(context: Context, sampler: Samplers) ->
 def test_parameters_with_a_gap_are_refused(smollm2_model: Model) -> None:
     with pytest.raises(ValueError, match="must be complete"):
         Sampler(SamplingParams(temperature=1.0), [], vocabulary=smollm2_model.vocabulary.size, longest=16)
+
+
+class Row:
+    """Logits that no model made, in the place of a context with one row."""
+
+    def __init__(self, logits: np.ndarray) -> None:
+        self._logits = logits
+
+    def logits(self, row: int) -> np.ndarray:
+        return self._logits
+
+    def require_logits(self, row: int) -> None:
+        pass
+
+
+def constrained(model: Model, gbnf: str, **values: float) -> Sampler:
+    sampling = SamplingParams(**values).merge(OFF)
+    grammar = Grammar(model.vocabulary, gbnf)
+    return Sampler(sampling, [], vocabulary=model.vocabulary.size, longest=256, grammar=grammar)
+
+
+def row_for(model: Model, favourites: dict[int, float]) -> Context:
+    logits = np.full(model.vocabulary.size, -20, np.float32)
+    for token, logit in favourites.items():
+        logits[token] = logit
+    return Row(logits)  # type: ignore[return-value]
+
+
+def token(model: Model, text: str) -> int:
+    (found,) = model.vocabulary.tokenize(text, special=False)
+    return found
+
+
+def test_several_samplers_draw_from_one_row_and_leave_it_as_it_was(context: Context, sampler: Samplers) -> None:
+    before = context.logits(4).copy()
+    settings = [{"temperature": 0.5 + seed / 4, "top_k": 3 * seed, "seed": seed} for seed in range(8)]
+    settings[3] |= {"presence_penalty": 50.0, "repeat_penalty": 2.0}
+    alone = [draws(sampler([7042], **values), context, 3) for values in settings]
+    together = [sampler([7042], **values) for values in settings]
+    rounds = [[one.sample(context, 4) for one in together] for _ in range(3)]
+    assert [list(drawn) for drawn in zip(*rounds, strict=True)] == alone
+    assert (context.logits(4) == before).all()
+
+
+@pytest.mark.parametrize(
+    "values", [{"temperature": 0.0}, {"temperature": 2.0}, {"temperature": 1.0, "top_k": 5}], ids=str
+)
+def test_a_grammar_holds_every_draw(context: Context, smollm2_model: Model, values: dict[str, float]) -> None:
+    vocabulary = smollm2_model.vocabulary
+    for seed in range(5):
+        held = constrained(smollm2_model, 'root ::= "<" [a-e]{3} ">"', seed=seed, **values)
+        reply = b""
+        while not vocabulary.is_end(drawn := held.sample(context, 4)):
+            reply += vocabulary.piece(drawn)
+        assert re.fullmatch(rb"<[a-e]{3}>", reply)
+        assert vocabulary.is_end(held.sample(context, 4)), "when it is complete only an end can follow"
+        held.close()
+
+
+def test_a_grammar_that_allows_everything_changes_no_draw(
+    context: Context, sampler: Samplers, smollm2_model: Model
+) -> None:
+    free = constrained(smollm2_model, "root ::= .*", temperature=0.8, top_k=40, seed=5)
+    assert draws(free, context, 30) == draws(sampler(temperature=0.8, top_k=40, seed=5), context, 30)
+    free.close()
+
+
+def test_draws_under_a_grammar_follow_the_distribution_of_what_it_allows(tiny: Model) -> None:
+    a, b, c = (token(tiny, text) for text in "abc")
+    row = row_for(tiny, {a: 1.0, b: 2.0, c: 3.0})
+    counts = {a: 0, b: 0}
+    for seed in range(1500):
+        held = constrained(tiny, "root ::= [ab]", seed=seed)
+        counts[held.sample(row, 0)] += 1
+        held.close()
+    share = 1 / (1 + np.e)
+    assert abs(counts[a] / 1500 - share) < 5 * (share * (1 - share) / 1500) ** 0.5
+
+
+def test_the_penalties_see_only_what_was_drawn_in_the_end(tiny: Model) -> None:
+    a, b, c = (token(tiny, text) for text in "abc")
+    row = row_for(tiny, {a: 3.0, b: 2.5, c: 9.0})
+    held = constrained(tiny, "root ::= [ab]*", temperature=0.0, presence_penalty=1.0)
+    # c is the likeliest and never allowed; a is penalized once it has been drawn.
+    assert [held.sample(row, 0) for _ in range(3)] == [a, b, a]
+    held.close()
+
+
+def test_nothing_left_to_draw_is_an_error_that_ends_no_process(tiny: Model) -> None:
+    # No text is spelled with a character 0.
+    held = constrained(tiny, 'root ::= "a" "\\x00"')
+    row = row_for(tiny, {})
+    held.sample(row, 0)
+    with pytest.raises(ConstraintError, match="no token of this model can follow"):
+        held.sample(row, 0)
+    held.close()
+
+
+def test_a_change_in_flight_keeps_the_place_in_the_grammar(tiny: Model) -> None:
+    held = constrained(tiny, 'root ::= "ab" "c"', temperature=2.0)
+    row = row_for(tiny, {})
+    first = held.sample(row, 0)
+    held.change(SamplingParams(temperature=0.0).merge(OFF), [first])
+    reply = tiny.vocabulary.piece(first)
+    while not tiny.vocabulary.is_end(drawn := held.sample(row, 0)):
+        reply += tiny.vocabulary.piece(drawn)
+    assert reply == b"abc"
+    held.close()
