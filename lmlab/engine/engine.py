@@ -9,29 +9,34 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
-import numpy as np
-
-from lmlab.engine.prefix_cache import PrefixCache, ReusePolicy
+from lmlab.engine.drafting import Drafting
+from lmlab.engine.drawing import Drawing
+from lmlab.engine.kv_memory import WORTH_SHARING, KvMemory
+from lmlab.engine.prefix_cache import ReusePolicy
 from lmlab.engine.request import (
     Admitted,
-    Changed,
-    Drawn,
     Ended,
+    EndReason,
     EngineEvent,
     EngineRequest,
+    Group,
+    Inspected,
     Mailbox,
     Prefilled,
     Refused,
     Running,
+    Saved,
+    Scales,
 )
-from lmlab.engine.scheduler import Pace, Slice, plan_step
-from lmlab.errors import ContextOverflow, EngineStopped
-from lmlab.llama import Context, DecodeStatus, Model, Sampler
+from lmlab.engine.scheduler import FixedPace, Pace, Slice, plan_step
+from lmlab.errors import ContextOverflow, EngineStopped, LmlabError
+from lmlab.llama import Context, DecodeStatus, Model
 from lmlab.sampling import SamplingParams
 
-KEPT_PREFIXES = {"full": 32, "sliding-window": 32, "recurrent": 4}
-"""Idle prefixes kept at most. They cost KV cells, given up when needed; a recurrent one costs a state of its own."""
+LOOKAHEAD = 32
+"""Waiting candidates looked at in one step: those that wait for a prefix do not hold up the ones behind them."""
 
 
 def reuse_policy(model: Model) -> ReusePolicy:
@@ -42,25 +47,40 @@ def reuse_policy(model: Model) -> ReusePolicy:
 
 
 class Engine:
-    """Runs requests on ``context``, which it owns from now on. ``clock`` gives seconds."""
+    """Runs requests on ``context``, which it owns from now on.
 
-    def __init__(self, model: Model, context: Context, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._model = model
+    ``reuse`` False decodes every prompt whole. ``deterministic`` makes the shape of each batch depend on the request
+    alone; its context has one sequence. ``drafting`` guesses tokens ahead. ``adapt`` puts LoRA scales in force.
+    ``clock`` gives seconds.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        *,
+        reuse: bool = True,
+        deterministic: bool = False,
+        drafting: Drafting | None = None,
+        adapt: Callable[[Scales], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._context = context
+        self._deterministic = deterministic
+        self._drafting = drafting
+        self._adapt = adapt
         self._clock = clock
         self._policy = reuse_policy(model)
-        self._free = list(range(context.sequences))
-        self._cache = PrefixCache(
-            context,
-            self._policy,
-            sliding_window=model.sliding_window,
-            first=context.sequences,
-            capacity=KEPT_PREFIXES[self._policy],
+        self._memory = KvMemory(
+            context, self._policy, sliding_window=model.sliding_window, reuse=reuse and not deterministic
         )
+        self._drawing = Drawing(model, context)
         self._mailbox = Mailbox()
+        self._groups: dict[str, Group] = {}
         self._waiting: deque[Running] = deque()
         self._running: list[Running] = []
-        self._pace = Pace()
+        self._scales: Scales = ()
+        self._pace = FixedPace() if deterministic else Pace()
         self._interruptible = True
 
     @property
@@ -79,22 +99,24 @@ class Engine:
         """Change a request's sampling (complete) at its next token; a Changed event says from which."""
         self._mailbox.updates.append((request_id, sampling))
 
-    def cancel(self, request_id: str) -> None:
-        """End a request now, interrupting the decode that is running; Ended with ``cancelled`` follows."""
-        self._mailbox.cancelled.append(request_id)
+    def cancel(self, request_id: str, candidate: int | None = None) -> None:
+        """End a request, or one candidate of it, now, interrupting the decode that is running; Ended follows."""
+        self._mailbox.cancelled.append((request_id, candidate))
         if self._interruptible:
             self._context.interrupt()
 
-    def finish(self, request_id: str) -> list[EngineEvent]:
-        """End a running request with reason ``stop``: the caller saw in its text what the engine cannot see."""
-        running = self._find(request_id)
-        return [] if running is None else [self._end(running, "stop")]
+    def finish(self, request_id: str, candidate: int = 0) -> list[EngineEvent]:
+        """End a candidate with reason ``stop``: the caller saw in its text what the engine cannot see."""
+        events: list[EngineEvent] = []
+        for running in self._live(request_id, candidate):
+            self._end(running, "stop", events)
+        return events
 
     def step(self) -> list[EngineEvent]:
         """Do one step and return what happened, in order."""
         events = self._read_mailbox()
         self._admit(events)
-        plan = plan_step(self._running, self._pace, self._context.batch.capacity)
+        plan = self._plan()
         # An interrupt costs a recurrent model every state it holds: not worth it for one token a sequence.
         self._interruptible = self._policy != "recurrent" or any(part.count > 1 for part in plan)
         if plan and not self._mailbox.cancelled:
@@ -104,11 +126,13 @@ class Engine:
             if status is DecodeStatus.DONE:
                 now = self._clock()
                 self._pace.record(plan, now - begin)
+                if self._drafting is not None:
+                    self._drafting.record(plan, now - begin)
                 self._advance(plan, rows, now, events)
             elif status is DecodeStatus.INTERRUPTED:
                 self._restore(plan)
             elif status is DecodeStatus.NO_ROOM:
-                self._make_room(events)
+                self._give_way(events)
             else:
                 self._fail(plan, events)
         return events
@@ -119,43 +143,88 @@ class Engine:
         events: list[EngineEvent] = []
         while self._mailbox.submitted:
             request = self._mailbox.submitted.popleft()
-            limit = self._context.size - 1
+            limit = self._context.size - (not request.inspect)
             if len(request.tokens) > limit:
                 events.append(Refused(request.id, ContextOverflow(len(request.tokens), limit)))
-            else:
-                self._waiting.append(Running(request, list(request.tokens), request.sampling))
+                continue
+            group = self._groups[request.id] = Group(request)
+            group.live = [
+                Running(group, candidate, list(request.tokens), request.sampling)
+                for candidate in range(request.candidates)
+            ]
+            self._waiting.extend(group.live)
         while self._mailbox.updates:
             request_id, sampling = self._mailbox.updates.popleft()
-            if running := self._find(request_id):
+            for running in self._live(request_id):
                 running.pending = sampling
         while self._mailbox.cancelled:
-            if running := self._find(self._mailbox.cancelled.popleft()):
-                events.append(self._end(running, "cancelled"))
+            for running in self._live(*self._mailbox.cancelled.popleft()):
+                self._end(running, "cancelled", events)
         return events
 
-    def _find(self, request_id: str) -> Running | None:
-        return next((r for r in (*self._running, *self._waiting) if r.request.id == request_id), None)
+    def _live(self, request_id: str, candidate: int | None = None) -> list[Running]:
+        group = self._groups.get(request_id)
+        if group is None:
+            return []
+        return [running for running in group.live if candidate is None or running.candidate == candidate]
 
     def _admit(self, events: list[EngineEvent]) -> None:
-        """Start waiting requests while there are sequences and KV for them, each on the longest prefix still held."""
-        while self._waiting and self._free:
-            held = sum(len(other.tokens) for other in self._running)
-            if self._running and held + len(self._waiting[0].tokens) >= self._context.size:
+        """Start waiting candidates while there are sequences and KV for them, each on the longest prefix still held."""
+        if not self._waiting or not self._memory.has_sequence():
+            return
+        for candidate in list(islice(self._waiting, LOOKAHEAD)):
+            if not self._memory.has_sequence():
                 return
-            running = self._waiting.popleft()
-            running.sequence = self._free.pop(0)
-            resident, running.computed = self._cache.match(running.tokens)
-            if resident is not None:
-                self._cache.begin(resident, running.computed, running.sequence)
-            if not running.admitted_before:
-                running.admitted_before = True
-                running.cached = running.computed
-                running.started = running.latest = self._clock()
-                events.append(Admitted(running.request.id, running.cached))
-            self._running.append(running)
+            if candidate.request.scales != self._scales:
+                # Adapters are the context's: those that run now end first.
+                if self._running or self._adapt is None:
+                    return
+                self._scales = candidate.request.scales
+                self._adapt(self._scales)
+            if self._awaits_prefix(candidate):
+                continue
+            if not self._memory.fits(candidate, self._memory.matched(candidate), self._running):
+                return
+            self._waiting.remove(candidate)
+            self._begin(candidate, events)
+
+    def _awaits_prefix(self, candidate: Running) -> bool:
+        """Whether another is decoding what this one begins with; if it has done so, let this one share it."""
+        if any(other.sequence >= 0 and other.prefilling for other in candidate.group.live):
+            return True
+        leader, shared = self._memory.leader(candidate, self._running)
+        if leader is None or shared < self._memory.matched(candidate) + WORTH_SHARING:
+            return False
+        if leader.computed < shared:
+            return True
+        if leader.lease is None or leader.lease.length < shared:
+            self._memory.publish(leader)
+        return False
+
+    def _begin(self, candidate: Running, events: list[EngineEvent]) -> None:
+        if self._deterministic:
+            self._context.clear()
+        restored = self._memory.enter(candidate)
+        self._running.append(candidate)
+        group = candidate.group
+        if not group.admitted:
+            group.admitted = True
+            group.cached, group.restored = candidate.computed, restored
+            group.started = group.latest = self._clock()
+            events.append(Admitted(group.request.id, group.cached, group.restored))
+        elif candidate.candidate == 0:
+            # Set back before: what it does not find again is decoded again.
+            group.cached = min(group.cached, candidate.computed)
+
+    def _plan(self) -> list[Slice]:
+        plan = plan_step(self._running, self._pace, self._context.batch.capacity, self._context.outputs)
+        if self._drafting is not None:
+            self._drafting.propose(plan, self._context.outputs, self._context.size)
+        return plan
 
     def _fill(self, plan: list[Slice]) -> list[int]:
-        """Put ``plan`` into the batch and return each slice's last row."""
+        """Put ``plan`` into the batch and return each slice's last row, or its first one with logits."""
+        self._memory.make_room(sum(part.count + len(part.drafts) for part in plan), self._running)
         batch = self._context.batch
         batch.clear()
         rows = []
@@ -163,86 +232,123 @@ class Engine:
             running = part.running
             tokens = running.tokens[running.computed : running.computed + part.count]
             wanted = part.count == running.remaining
-            rows.append(batch.add(tokens, running.computed, running.sequence, logits=wanted))
+            row = batch.add(tokens, running.computed, running.sequence, logits=wanted)
+            rows.append(row)
+            for ahead, token in enumerate(part.drafts, 1):
+                batch.add([token], running.computed + ahead, running.sequence, logits=True)
         return rows
 
     def _advance(self, plan: list[Slice], rows: list[int], now: float, events: list[EngineEvent]) -> None:
         for part, row in zip(plan, rows, strict=True):
             running = part.running
-            prefilling = running.computed < len(running.request.tokens)
+            if running.sequence < 0:
+                # Its request was refused earlier in this step.
+                continue
+            prefilling = running.prefilling
             running.computed += part.count
             if prefilling:
-                total = len(running.request.tokens)
-                events.append(Prefilled(running.request.id, min(running.computed, total), total))
-            if running.remaining == 0:
-                self._draw(running, row, now, events)
+                if not running.drawn:
+                    total = len(running.request.tokens)
+                    events.append(Prefilled(running.request.id, min(running.computed, total), total))
+                if not running.prefilling and not running.request.inspect:
+                    self._memory.publish(running)
+            if running.remaining:
+                continue
+            if running.request.inspect:
+                events.append(Inspected(running.request.id, self._context.logits(row).copy()))
+                self._remove(running, keep=False)
+                continue
+            # Candidates of one prompt draw their first tokens from one row.
+            siblings = self._fork(running) if prefilling and not running.drawn else []
+            self._draw(part, row, now, events)
+            for sibling in siblings:
+                self._draw(Slice(sibling, 0), row, now, events)
 
-    def _draw(self, running: Running, row: int, now: float, events: list[EngineEvent]) -> None:
-        """Sample the next token of ``running`` from the logits of ``row`` and say so."""
-        if running.pending is not None:
-            self._change(running, running.pending, events)
-        if running.sampler is None:
-            running.sampler = Sampler(
-                running.sampling, running.tokens, vocabulary=self._model.vocabulary.size, longest=self._context.size
-            )
-        token = running.sampler.sample(self._context, row)
-        logprob = self._logprob(row, token) if running.request.logprobs else None
-        end = self._model.vocabulary.is_end(token)
-        events.append(Drawn(running.request.id, running.drawn, token, end, logprob))
-        if running.first is None:
-            running.first = now
-        running.latest = now
-        if end:
-            running.ended = True
-            events.append(self._end(running, "stop"))
+    def _fork(self, source: Running) -> list[Running]:
+        """Let the waiting candidates of the same request go on from where ``source`` is, as many as there is room for."""
+        siblings = []
+        for sibling in [other for other in source.group.live if other.sequence < 0 and not other.drawn]:
+            if self._memory.has_sequence() and self._memory.fits(sibling, len(sibling.tokens), self._running):
+                self._waiting.remove(sibling)
+                self._memory.fork(source, sibling)
+                self._running.append(sibling)
+                siblings.append(sibling)
+        return siblings
+
+    def _draw(self, part: Slice, row: int, now: float, events: list[EngineEvent]) -> None:
+        """Draw the next token from ``row``, and from the rows after it as long as the draws are what was drafted."""
+        running = part.running
+        accepted = 0
+        try:
+            reason = self._drawing.draw(running, row, now, events)
+            for ahead, draft in enumerate(part.drafts, 1):
+                if reason is not None or running.tokens[-1] != draft:
+                    break
+                accepted = ahead
+                reason = self._drawing.draw(running, row + ahead, now, events)
+        except LmlabError as error:
+            self._refuse(running.group, error, events)
             return
-        running.tokens.append(token)
-        if running.sampling.max_tokens is not None and running.drawn >= running.sampling.max_tokens:
-            events.append(self._end(running, "length"))
-        elif len(running.tokens) >= self._context.size:
-            events.append(self._end(running, "context"))
+        if part.drafts:
+            running.computed += accepted
+            if accepted < len(part.drafts):
+                self._cut_back(running)
+        if self._drafting is not None:
+            self._drafting.drawn(running, len(part.drafts), accepted)
+        if reason is not None:
+            self._end(running, reason, events)
 
-    def _change(self, running: Running, sampling: SamplingParams, events: list[EngineEvent]) -> None:
-        running.pending = None
-        changes = running.sampling.changes(sampling)
-        running.sampling = sampling
-        if running.sampler is not None:
-            running.sampler.change(sampling, running.tokens)
-        if changes:
-            events.append(Changed(running.request.id, running.drawn, sampling, changes))
+    def _end(self, running: Running, reason: EndReason, events: list[EngineEvent]) -> None:
+        held = running.computed
+        request, group = running.request, running.group
+        if request.save and running.candidate == 0 and running.sequence >= 0 and held:
+            payload = self._context.save(running.sequence)
+            if payload is not None:
+                events.append(Saved(request.id, tuple(running.tokens[:held]), request.scales, payload))
+        self._remove(running, keep=True)
+        now = self._clock()
+        first = group.first
+        speculating = self._drafting is not None
+        events.append(
+            Ended(
+                request_id=request.id,
+                candidate=running.candidate,
+                reason=reason,
+                cached=group.cached,
+                restored=group.restored,
+                drawn=running.drawn + running.ended,
+                drafted=running.drafted if speculating else None,
+                accepted=running.accepted if speculating else None,
+                first_s=None if first is None else first - request.received,
+                prefill_s=((first or now) - group.started) if group.admitted else 0.0,
+                decode_s=0.0 if first is None else group.latest - first,
+                total_s=now - request.received,
+                held=held,
+            )
+        )
 
-    def _logprob(self, row: int, token: int) -> float:
-        logits = self._context.logits(row)
-        peak = float(logits.max())
-        return float(logits[token]) - peak - float(np.log(np.exp(logits - peak, dtype=np.float32).sum()))
-
-    def _end(self, running: Running, reason: str) -> Ended:
-        if running in self._running:
+    def _remove(self, running: Running, *, keep: bool) -> None:
+        """Take a candidate out, wherever it is, and close what it owns."""
+        if running.sequence >= 0:
             self._running.remove(running)
-            self._release(running)
+            if self._drafting is not None:
+                self._drafting.drop(running.sequence)
+            self._memory.leave(running, keep=keep)
         else:
             self._waiting.remove(running)
         if running.sampler is not None:
             running.sampler.close()
-        now = self._clock()
-        first = running.first
-        return Ended(
-            request_id=running.request.id,
-            reason=reason,  # type: ignore[arg-type]
-            cached=running.cached,
-            drawn=running.drawn + running.ended,
-            first_s=None if first is None else first - running.request.received,
-            prefill_s=((first or now) - running.started) if running.admitted_before else 0.0,
-            decode_s=0.0 if first is None else running.latest - first,
-            total_s=now - running.request.received,
-            held=running.computed,
-        )
+        group = running.group
+        group.live.remove(running)
+        if not group.live:
+            del self._groups[group.request.id]
+            if group.request.grammar is not None:
+                group.request.grammar.close()
 
-    def _release(self, running: Running) -> None:
-        """Keep what ``running`` decoded for the next request that begins alike."""
-        if running.computed:
-            self._cache.keep(running.sequence, running.tokens[: running.computed])
-        self._free.append(running.sequence)
+    def _refuse(self, group: Group, error: LmlabError, events: list[EngineEvent]) -> None:
+        for running in list(group.live):
+            self._remove(running, keep=False)
+        events.append(Refused(group.request.id, error))
 
     def _restore(self, plan: list[Slice]) -> None:
         """After an interrupt: forget what a half-done batch left behind, so that its requests go on from where they were."""
@@ -250,45 +356,42 @@ class Engine:
             self._forget()
             return
         for running in (part.running for part in plan):
-            whole = self._context.cut(running.sequence, running.computed)
-            intact = self._cache.window_intact(running.sequence, running.computed)
-            if running.computed and not (whole and intact):
-                self._recompute(running)
+            self._cut_back(running)
+
+    def _cut_back(self, running: Running) -> None:
+        """Forget what the KV cache holds beyond what ``running`` has computed, or all of it where that cannot be cut."""
+        if not self._memory.cut_back(running):
+            self._begin_again(running)
+
+    def _begin_again(self, running: Running) -> None:
+        self._memory.drop(running)
+        if running.candidate == 0:
+            running.group.cached = running.group.restored = 0
 
     def _forget(self) -> None:
         """Begin every request again: a batch cut short leaves states, of idle sequences too, moved but not yet copied."""
-        while self._cache.evict():
-            pass
+        self._memory.cache.clear()
         for running in self._running:
-            self._recompute(running)
+            self._begin_again(running)
 
-    def _recompute(self, running: Running) -> None:
-        self._context.drop(running.sequence)
-        running.computed = running.cached = 0
-
-    def _make_room(self, events: list[EngineEvent]) -> None:
+    def _give_way(self, events: list[EngineEvent]) -> None:
         """No KV cells are free: give up an idle prefix, or else set the youngest request back, or else end the only one."""
-        if self._cache.evict():
+        if self._memory.cache.evict() is not None:
             return
         youngest = self._running[-1]
         if len(self._running) > 1:
-            self._running.remove(youngest)
-            self._recompute(youngest)
-            self._free.append(youngest.sequence)
-            youngest.sequence = -1
+            self._running.pop()
+            if self._drafting is not None:
+                self._drafting.drop(youngest.sequence)
+            self._memory.leave(youngest, keep=False)
             self._waiting.appendleft(youngest)
         else:
-            events.append(self._end(youngest, "context"))
+            self._end(youngest, "context", events)
 
     def _fail(self, plan: list[Slice], events: list[EngineEvent]) -> None:
         """llama.cpp could not compute this batch: those in it fail, what they held is dropped, the rest go on."""
-        for running in (part.running for part in plan):
-            self._running.remove(running)
-            self._context.drop(running.sequence)
-            self._free.append(running.sequence)
-            if running.sampler is not None:
-                running.sampler.close()
+        for group in dict.fromkeys(part.running.group for part in plan):
             error = EngineStopped("llama.cpp could not compute this reply: try again, or with a smaller --ctx-size")
-            events.append(Refused(running.request.id, error))
+            self._refuse(group, error, events)
         if self._policy == "recurrent":
             self._forget()

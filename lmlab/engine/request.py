@@ -1,33 +1,68 @@
-"""A request in tokens, what the engine says of it, and its state while it runs."""
+"""A request in tokens, what the engine says of it, and the state of each of its candidates while it runs."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from lmlab.engine.prefix_cache import Lease
+from lmlab.engine.speculation import DepthControl, Lookup
 from lmlab.errors import LmlabError
-from lmlab.llama import Sampler
+from lmlab.llama import Grammar, Sampler
 from lmlab.sampling import SamplingParams
+
+Scales: TypeAlias = tuple[float, ...]
+"""How strongly each LoRA adapter applies. Cells decoded at other scales are another text's."""
+
+EndReason: TypeAlias = Literal["stop", "length", "context", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Restorable:
+    """A state outside of this process that begins with ``length`` of a request's tokens.
+
+    ``tokens`` are all that it holds. ``read`` returns its bytes, or None when it cannot be used after all.
+    """
+
+    tokens: tuple[int, ...]
+    length: int
+    read: Callable[[], bytes | memoryview | None]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """``tokens`` to continue, at least one. ``sampling`` is complete. ``received`` is when it came (perf_counter)."""
+    """``tokens`` to continue, at least one. ``sampling`` is complete. ``received`` is when it came (perf_counter).
+
+    ``candidates`` continuations are drawn. ``grammar`` constrains each of them. ``save`` asks for the state at the end.
+    ``inspect`` draws nothing: the logits after the last token are the answer.
+    """
 
     id: str
     tokens: tuple[int, ...]
     sampling: SamplingParams
     logprobs: bool
     received: float
+    candidates: int = 1
+    grammar: Grammar | None = None
+    scales: Scales = ()
+    restorable: Restorable | None = None
+    save: bool = False
+    inspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """It runs. ``cached`` of its tokens are in the KV cache already and will not be decoded again."""
+    """It runs. ``cached`` of its tokens are in the KV cache already and will not be decoded again, ``restored`` of these
+    from outside of this process."""
 
     request_id: str
     cached: int
+    restored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +79,7 @@ class Drawn:
     """Token number ``index``. ``end`` marks the model's own end of generation. ``logprob`` is before any sampler."""
 
     request_id: str
+    candidate: int
     index: int
     token: int
     end: bool
@@ -52,7 +88,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Other sampling is in force from token number ``index`` on."""
+    """Other sampling is in force from token number ``index`` on, of the first candidate that goes on."""
 
     request_id: str
     index: int
@@ -62,16 +98,21 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """It is over. ``drawn`` counts every draw, the end token too; ``held`` the tokens its KV cells hold.
+    """A candidate is over, and with the last one its request. ``drawn`` counts every draw of this candidate, the end
+    token too; ``held`` the tokens its KV cells hold; ``drafted`` and ``accepted`` the draft's tokens.
 
-    Seconds: ``first_s`` from receipt to the first token, ``prefill_s`` from admission to it, ``decode_s`` from there to
-    the last one, ``total_s`` from receipt to now.
+    Seconds: ``first_s`` from receipt to the request's first token, ``prefill_s`` from admission to it, ``decode_s`` from
+    there to the last one, ``total_s`` from receipt to now.
     """
 
     request_id: str
-    reason: Literal["stop", "length", "context", "cancelled"]
+    candidate: int
+    reason: EndReason
     cached: int
+    restored: int
     drawn: int
+    drafted: int | None
+    accepted: int | None
     first_s: float | None
     prefill_s: float
     decode_s: float
@@ -81,37 +122,75 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It could not be done; no other request is touched."""
+    """The whole request could not be done; no other is touched."""
 
     request_id: str
     error: LmlabError
 
 
-EngineEvent: TypeAlias = Admitted | Prefilled | Drawn | Changed | Ended | Refused
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The logits after the request's tokens, shape (vocabulary,). It is over."""
+
+    request_id: str
+    logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Saved:
+    """The state of a request that asked to be saved: ``payload`` restores ``tokens``."""
+
+    request_id: str
+    tokens: tuple[int, ...]
+    scales: Scales
+    payload: memoryview
+
+
+EngineEvent: TypeAlias = Admitted | Prefilled | Drawn | Changed | Ended | Refused | Inspected | Saved
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """What the candidates of one request share. ``live`` are those that have not ended, in order."""
+
+    request: EngineRequest
+    live: list[Running] = field(default_factory=list)
+    admitted: bool = False
+    cached: int = 0
+    restored: int = 0
+    started: float = 0.0
+    first: float | None = None
+    latest: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A request's state. ``tokens`` grow from the prompt; the first ``computed`` are in the KV cache of ``sequence``."""
+    """A candidate's state. ``tokens`` grow from the prompt; the first ``computed`` are in the KV cache of ``sequence``,
+    and of these the first ``lease.length`` in cells that the prefix cache accounts for."""
 
-    request: EngineRequest
+    group: Group
+    candidate: int
     tokens: list[int]
     sampling: SamplingParams
     sequence: int = -1
     computed: int = 0
-    cached: int = 0
-    admitted_before: bool = False
+    lease: Lease | None = None
     sampler: Sampler | None = None
     pending: SamplingParams | None = None
-    started: float = 0.0
-    first: float | None = None
-    latest: float = 0.0
     ended: bool = False
+    lookup: Lookup | None = None
+    depth: DepthControl | None = None
+    drafted: int = 0
+    accepted: int = 0
+
+    @property
+    def request(self) -> EngineRequest:
+        return self.group.request
 
     @property
     def drawn(self) -> int:
         """Tokens of the reply so far."""
-        return len(self.tokens) - len(self.request.tokens)
+        return len(self.tokens) - len(self.group.request.tokens)
 
     @property
     def remaining(self) -> int:
@@ -122,6 +201,16 @@ class Running:
     def decoding(self) -> bool:
         return self.remaining == 1 and self.drawn > 0
 
+    @property
+    def prefilling(self) -> bool:
+        """Whether some of its prompt is still to be decoded."""
+        return self.computed < len(self.group.request.tokens)
+
+    @property
+    def private(self) -> int:
+        """KV cells that only this candidate holds."""
+        return self.computed - (self.lease.length if self.lease else 0)
+
 
 @dataclass(slots=True)
 class Mailbox:
@@ -129,4 +218,4 @@ class Mailbox:
 
     submitted: deque[EngineRequest] = field(default_factory=deque)
     updates: deque[tuple[str, SamplingParams]] = field(default_factory=deque)
-    cancelled: deque[str] = field(default_factory=deque)
+    cancelled: deque[tuple[str, int | None]] = field(default_factory=deque)

@@ -10,20 +10,34 @@ import tiny_models
 from engine_drive import OpenEngine
 from loaded_models import THREADS, load_model
 
-from lmlab.engine import Engine
-from lmlab.engine.engine import KEPT_PREFIXES, reuse_policy
+from lmlab.engine import KEPT_PREFIXES, Engine, reuse_policy
 from lmlab.llama import Context, Model
 
 
 @pytest.fixture
 def open_engine() -> Iterator[OpenEngine]:
-    """Makes engines as the worker does, but small; their contexts are closed after the test."""
+    """Makes engines as the worker does, but small; their contexts are closed after the test.
+
+    ``spare``: rows with logits for drafts; ``options`` are the engine's.
+    """
     opened: list[Context] = []
 
-    def open_engine(model: Model, *, context: int = 512, sequences: int = 4, batch: int = 512) -> Engine:
+    def open_engine(
+        model: Model, *, context: int = 512, sequences: int = 4, batch: int = 512, spare: int = 0, **options: object
+    ) -> Engine:
         idle = KEPT_PREFIXES[reuse_policy(model)]
-        opened.append(Context(model, context=context, sequences=sequences, idle=idle, batch=batch, threads=THREADS))
-        return Engine(model, opened[-1])
+        opened.append(
+            Context(
+                model,
+                context=context,
+                sequences=sequences,
+                idle=idle,
+                batch=batch,
+                threads=THREADS,
+                outputs=sequences + spare,
+            )
+        )
+        return Engine(model, opened[-1], **options)  # type: ignore[arg-type]
 
     yield open_engine
     for context in opened:

@@ -18,10 +18,12 @@ GREEDY = SamplingParams(temperature=0.0, seed=1, max_tokens=12).merge(DEFAULTS)
 HOT = SamplingParams(temperature=1.5, seed=1, max_tokens=12).merge(DEFAULTS)
 
 
-def request(name: str, tokens: Iterable[int], sampling: SamplingParams = GREEDY, **values: object) -> EngineRequest:
+def request(
+    name: str, tokens: Iterable[int], sampling: SamplingParams = GREEDY, *, candidates: int = 1, **values: object
+) -> EngineRequest:
     """A request; ``values`` are sampling parameters that differ from ``sampling``."""
     different = SamplingParams(**values).merge(sampling)  # type: ignore[arg-type]
-    return EngineRequest(name, tuple(tokens), different, True, 0.0)
+    return EngineRequest(name, tuple(tokens), different, True, 0.0, candidates)
 
 
 def noise(count: int, seed: int = 0) -> list[int]:
@@ -37,6 +39,10 @@ class Reply:
 
     def of(self, kind: type) -> list:  # type: ignore[type-arg]
         return [event for event in self.events if isinstance(event, kind)]
+
+    def of_candidate(self, candidate: int) -> Reply:
+        """What was said of one of several candidates."""
+        return Reply([event for event in self.events if getattr(event, "candidate", candidate) == candidate])
 
     @property
     def tokens(self) -> list[int]:
@@ -146,13 +152,18 @@ def check_same(one: Reply, other: Reply, *, tolerance: float = 0.1) -> None:
 
 def check_nothing_left(engine: Engine) -> None:
     """No request runs, every sequence id is free exactly once, and no cells are held but by the prefix cache."""
-    context, cache = engine._context, engine._cache
+    context, memory = engine._context, engine._memory
     assert not engine.busy
     assert not engine._running
-    assert sorted(engine._free) == list(range(context.sequences))
-    shelf = [*cache._free, *(resident.sequence for resident in cache._residents)]
-    assert len(set(shelf)) == len(shelf)
-    for resident in cache._residents:
-        assert context.last_position(resident.sequence) == len(resident.tokens) - 1
-    for sequence in (*engine._free, *cache._free):
+    assert not engine._groups
+    assert sorted(memory._free) == list(range(context.sequences))
+    memory.cache.check_integrity()
+    for sequence in memory._free:
+        assert context.last_position(sequence) == -1
+    if engine._policy != "recurrent":
+        assert memory.cache.evictable == memory.cache.held, "no lock outlives its request"
+    while memory.cache.evict() is not None:
+        pass
+    assert memory.cache.held == 0
+    for sequence in range(256 if engine._policy != "recurrent" else context.sequences):
         assert context.last_position(sequence) == -1

@@ -95,13 +95,13 @@ def test_logprobs_are_of_the_model_before_any_sampler(tiny: Model, open_engine: 
 def record_logits(engine: Engine) -> list[np.ndarray]:
     """The logits behind each drawn token, as they are drawn."""
     seen: list[np.ndarray] = []
-    logprob = engine._logprob
+    logprob = engine._drawing._logprob
 
     def recorded(row: int, token: int) -> float:
         seen.append(engine._context.logits(row).copy())
         return logprob(row, token)
 
-    engine._logprob = recorded  # type: ignore[method-assign]
+    engine._drawing._logprob = recorded  # type: ignore[method-assign]
     return seen
 
 
@@ -153,12 +153,14 @@ def test_two_that_run_at_once_share_no_fate(tiny: Model, open_engine: OpenEngine
         check_same(together[new.id], alone(open_engine(tiny), new))
 
 
-def test_a_recurrent_model_reuses_no_part_of_a_prefix(recurrent: Model, open_engine: OpenEngine) -> None:
+def test_a_recurrent_model_goes_on_from_the_end_of_a_prompt_only(recurrent: Model, open_engine: OpenEngine) -> None:
     prompt = noise(50)
     drive = Drive(open_engine(recurrent))
     drive.finish(request("first", prompt))
+    less = drive.finish(request("less", [*prompt[:49], *noise(5, seed=2)]))["less"]
+    assert less.ended.cached == 0
     other = drive.finish(request("other", [*prompt, *noise(5, seed=3)]))["other"]
-    assert other.ended.cached == 0
+    assert other.ended.cached == 50
     check_same(other, alone(open_engine(recurrent), request("other", [*prompt, *noise(5, seed=3)])))
 
 
@@ -187,23 +189,3 @@ def test_a_prompt_beyond_the_sliding_window_continues_from_its_prefix(
     assert position == len(longer)
     np.testing.assert_allclose(seen[0], context.logits(row), atol=0.01)
     context.close()
-
-
-def test_a_prefix_whose_old_cells_are_gone_is_extended_but_not_cut(windowed: Model, open_engine: OpenEngine) -> None:
-    prompt = noise(100)
-
-    def worn() -> Drive:
-        """An engine whose idle copy of ``prompt`` has lost all it could lose of its windowed layer."""
-        drive = Drive(open_engine(windowed, context=512))
-        drive.finish(request("hole", noise(20, seed=1), max_tokens=1))
-        drive.finish(request("kept", prompt, max_tokens=1))
-        assert drive.engine._cache.evict(), "the hole"
-        drive.finish(request("traffic", noise(120, seed=2), max_tokens=1))
-        (kept,) = [r for r in drive.engine._cache._residents if len(r.tokens) == 100]
-        assert drive.context.first_position(kept.sequence) == 100 - 16 + 1
-        return drive
-
-    for tail, cached in ([*prompt, *noise(6, seed=3)], 100), ([*prompt[:95], *noise(6, seed=3)], 0):
-        reply = worn().finish(request("next", tail))["next"]
-        assert reply.ended.cached == cached
-        check_same(reply, alone(open_engine(windowed), request("next", tail)))
