@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,15 @@ from lmlab.terminal_text import visible
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """lmlab's files. ``LMLAB_HOME`` puts all of them under one folder; else they are where the platform keeps such."""
+    """lmlab's files. ``LMLAB_HOME`` puts all of them under one folder; else they are where the platform keeps such.
+
+    ``cache`` holds what can be made again; None keeps it with the data.
+    """
 
     config: Path
     data: Path
     logs: Path
+    cache: Path | None = None
 
     @property
     def database(self) -> Path:
@@ -30,6 +35,11 @@ class Paths:
     @property
     def models(self) -> Path:
         return self.data / "models"
+
+    @property
+    def snapshots(self) -> Path:
+        """A folder: prefixes that outlive the program."""
+        return (self.cache or self.data) / "snapshots"
 
     @property
     def last_model(self) -> Path:
@@ -52,6 +62,7 @@ class Paths:
             config=platformdirs.user_config_path("lmlab", appauthor=False) / "config.toml",
             data=platformdirs.user_data_path("lmlab", appauthor=False),
             logs=platformdirs.user_log_path("lmlab", appauthor=False),
+            cache=platformdirs.user_cache_path("lmlab", appauthor=False),
         )
 
 
@@ -98,21 +109,29 @@ def write_private(path: Path, text: str) -> None:
         raise
 
 
+SNAPSHOT_BUDGET = 4_000_000_000
+"""Bytes that snapshots may take unless the config file says otherwise."""
+
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT])(i?)B?", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The config file, checked. Absent keys are None or empty."""
+    """The config file, checked. Absent keys are None or empty. ``snapshot_budget`` in bytes; 0 keeps no snapshots."""
 
     model: str | None = None
     system: str | None = None
     theme: str | None = None
     sampling: SamplingParams = field(default_factory=SamplingParams)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    snapshot_budget: int = SNAPSHOT_BUDGET
 
 
 def load_config(path: Path) -> Config:
     """Read the TOML at ``path``; none is an empty config. Raises UsageError that names the file and the key.
 
-    Keys: ``model``, ``system``, ``theme``; tables ``[sampling]`` (names of SamplingParams) and ``[aliases]``.
+    Keys: ``model``, ``system``, ``theme``, ``snapshot_budget`` (a size); tables ``[sampling]`` (names of SamplingParams)
+    and ``[aliases]``.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -141,9 +160,33 @@ def load_config(path: Path) -> Config:
         sampling = SamplingParams.from_dict(table("sampling"))
     except UsageError as error:
         raise UsageError(f"{path}: [sampling] {error}") from None
-    config = Config(model=text("model"), system=text("system"), theme=text("theme"), sampling=sampling, aliases=aliases)
+    try:
+        budget = _size(values.pop("snapshot_budget")) if "snapshot_budget" in values else SNAPSHOT_BUDGET
+    except ValueError as error:
+        raise UsageError(f"{path}: snapshot_budget {error}") from None
+    config = Config(
+        model=text("model"),
+        system=text("system"),
+        theme=text("theme"),
+        sampling=sampling,
+        aliases=aliases,
+        snapshot_budget=budget,
+    )
     if values:
         raise UsageError(
-            f"{path}: unknown key {next(iter(values))!r}; there are model, system, theme, [sampling], [aliases]"
+            f"{path}: unknown key {next(iter(values))!r}; "
+            "there are model, system, theme, snapshot_budget, [sampling], [aliases]"
         )
     return config
+
+
+def _size(value: object) -> int:
+    """Return in bytes a size as people write it: ``"2 GB"``, ``"500 MiB"``, or 0. Raises ValueError for anything else."""
+    if value in (0, "0") and not isinstance(value, bool):
+        return 0
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f'{value!r} is no size: write one with its unit, such as "2 GB", or 0 for none at all')
+    number, prefix, binary = match.groups()
+    power = " KMGT".index(prefix.upper())
+    return round(float(number) * (1024.0 if binary else 1000.0) ** power)

@@ -20,7 +20,8 @@ def mode(path: Path) -> int:
 
 def test_lmlab_home_holds_everything(tmp_path: Path) -> None:
     paths = Paths.find({"LMLAB_HOME": str(tmp_path)})
-    everything = [paths.config, paths.data, paths.logs, paths.database, paths.models, paths.last_model, paths.history]
+    files = [paths.config, paths.database, paths.last_model, paths.history]
+    everything = [*files, paths.data, paths.logs, paths.models, paths.snapshots]
     assert all(path.is_relative_to(tmp_path) for path in everything)
     assert len(set(everything)) == len(everything)
     assert paths.config == tmp_path / "config.toml"
@@ -36,7 +37,7 @@ def test_lmlab_home_may_be_relative_or_begin_with_a_tilde(tmp_path: Path, monkey
 def test_without_lmlab_home_the_platform_says_where(environ: dict[str, str]) -> None:
     paths = Paths.find(environ)
     assert paths.data.is_absolute()
-    assert all("lmlab" in path.parts for path in (paths.config, paths.data, paths.logs))
+    assert all("lmlab" in path.parts for path in (paths.config, paths.data, paths.logs, paths.snapshots))
 
 
 @unix_modes
@@ -112,6 +113,22 @@ def test_a_whole_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("0", 0),
+        ("'0'", 0),
+        ("'2 GB'", 2_000_000_000),
+        ("'1.5gb'", 1_500_000_000),
+        ("' 500 MiB '", 500 << 20),
+        ("'3 T'", 3 * 10**12),
+        ("'10 kB'", 10_000),
+    ],
+)
+def test_a_size_is_written_as_people_write_it(tmp_path: Path, written: str, size: int) -> None:
+    assert load_config(write_config(tmp_path, f"snapshot_budget = {written}")).snapshot_budget == size
+
+
+@pytest.mark.parametrize(
     ("text", "named"),
     [
         ("model = 3", "model must be a text"),
@@ -120,6 +137,13 @@ def test_a_whole_config(tmp_path: Path) -> None:
         ("sampling = 3", r"\[sampling\]"),
         ("aliases = 'x'", r"\[aliases\]"),
         ("[aliases]\nmine = 3", "alias mine"),
+        ("snapshot_budget = 'big'", "snapshot_budget 'big' is no size: .* such as \"2 GB\", or 0"),
+        ("snapshot_budget = 2", "snapshot_budget 2 is no size"),
+        ("snapshot_budget = '2'", "snapshot_budget '2' is no size"),
+        ("snapshot_budget = '-2 GB'", "snapshot_budget '-2 GB' is no size"),
+        ("snapshot_budget = '1e3 GB'", "snapshot_budget '1e3 GB' is no size"),
+        ("snapshot_budget = false", "snapshot_budget False is no size"),
+        ("snapshot_budget = []", r"snapshot_budget \[\] is no size"),
         ("colour = 'red'", "unknown key 'colour'"),
         ("[sampling]\ntemperature = -1", r"\[sampling\] temperature -1"),
         ("[sampling]\ntemperature = 'hot'", r"\[sampling\] temperature 'hot'"),

@@ -17,7 +17,8 @@ from multiprocessing.connection import Listener
 from types import TracebackType
 
 from lmlab.llama import Library
-from lmlab.worker.loading import Loaded, LoadLog, load
+from lmlab.worker.load_log import LoadLog
+from lmlab.worker.loading import Loaded, load
 from lmlab.worker.messages import ABORT_MARK, LoadSpec
 from lmlab.worker.serving import Worker
 
@@ -43,7 +44,10 @@ def _load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
             latest = fraction
             progress(fraction)
 
-    loaded = load(spec, Library(logged, aborted), log, read)
+    def note(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    loaded = load(spec, Library(logged, aborted), log, read, note=note)
     loading = False
     return loaded
 
@@ -55,16 +59,24 @@ def _end(kind: type[BaseException], error: BaseException | None, trace: Tracebac
     os._exit(1)
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(0)
+class _ParentWatch:
+    """Ends this process when its input ends, since then the parent is gone, or done with it."""
+
+    def __init__(self) -> None:
+        self.last_words: Callable[[], None] = lambda: None
+        threading.Thread(target=self._wait, daemon=True, name="parent-watch").start()
+
+    def _wait(self) -> None:
+        sys.stdin.read()
+        self.last_words()
+        os._exit(0)
 
 
 def main() -> None:
     faulthandler.enable()
     threading.excepthook = lambda hook: _end(hook.exc_type, hook.exc_value, hook.exc_traceback)
     family, address, key = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
+    watch = _ParentWatch()
     listener = Listener(tuple(address) if family == "AF_INET" else address, family=family, authkey=bytes.fromhex(key))
     print(json.dumps(listener.address), flush=True)
     # From here on whatever is printed belongs in the log.
@@ -73,7 +85,9 @@ def main() -> None:
     # The parent removes the socket's folder once connected, perhaps before this does.
     with contextlib.suppress(FileNotFoundError):
         listener.close()
-    Worker(connection, _load).run()
+    worker = Worker(connection, _load)
+    watch.last_words = worker.flush
+    worker.run()
 
 
 if __name__ == "__main__":

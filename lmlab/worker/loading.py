@@ -2,76 +2,77 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
 import os
-import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
-from lmlab.engine import Engine
-from lmlab.engine.engine import KEPT_PREFIXES, reuse_policy
-from lmlab.errors import ModelLoadError, TemplateError
-from lmlab.llama import Context, Library, Model
+from lmlab.engine import Drafting, Engine, Scales, reuse_policy
+from lmlab.engine.draft import DraftModel
+from lmlab.errors import ModelLoadError, TemplateError, UsageError
+from lmlab.llama import Adapters, Context, Library, Model
+from lmlab.llama.compatibility import check_draft
 from lmlab.sampling import recommended
-from lmlab.worker.messages import LoadSpec, ModelInfo
+from lmlab.worker import memory
+from lmlab.worker.load_log import LoadLog
+from lmlab.worker.messages import LOOKUP, Layout, LoadSpec, ModelInfo
+from lmlab.worker.model_identity import SnapshotKey, file_identity, rope_parameters
+from lmlab.worker.planning import BATCH, Plan, check_generates, open_context, plan, sequences
 from lmlab.worker.prompt import PromptEncoder
+from lmlab.worker.snapshots import SnapshotStore
 from lmlab.worker.template import ChatTemplate
-
-DEFAULT_CONTEXT = 8192
-BATCH = 2048
-
-
-@dataclass(slots=True)
-class LoadLog:
-    """What llama.cpp says while it loads, as far as it is worth repeating."""
-
-    errors: list[str] = field(default_factory=list)
-    devices: list[str] = field(default_factory=list)
-    gpu_layers: int = 0
-
-    def take(self, level: str, line: str) -> None:
-        if level == "error":
-            self.errors.append(line.split(": ", 1)[-1].strip())
-        if found := re.search(r"using device (\S+) \((.+?)\)", line):
-            self.devices.append(found.group(2))
-        if found := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
-            self.gpu_layers = int(found.group(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
+    """``snapshot_key`` names what a state decoded at given LoRA scales belongs to; ``snapshots`` None keeps none."""
+
     model: Model
     engine: Engine
     encoder: PromptEncoder
     info: ModelInfo
+    lora: Scales
+    snapshots: SnapshotStore | None
+    snapshot_key: Callable[[Scales], str]
+
+    def scales(self, asked: Scales | None) -> Scales:
+        """Return the LoRA scales for a request. Raises UsageError when they are not one finite number an adapter."""
+        if asked is None:
+            return self.lora
+        if len(asked) != len(self.lora):
+            raise UsageError(f"{len(asked)} LoRA scales are given for {len(self.lora)} adapters: give one for each")
+        if not all(math.isfinite(scale) for scale in asked):
+            raise UsageError("a LoRA scale must be a finite number; 0 switches the adapter off")
+        return asked
 
 
-def load(spec: LoadSpec, library: Library, log: LoadLog, progress: Callable[[float], None]) -> Loaded:
-    """Load the model of ``spec``. Raises ModelLoadError with what llama.cpp said."""
+def load(
+    spec: LoadSpec,
+    library: Library,
+    log: LoadLog,
+    progress: Callable[[float], None],
+    *,
+    note: Callable[[str], None] = lambda line: None,
+    available: Callable[[], int] = memory.available_memory,
+) -> Loaded:
+    """Load the model of ``spec``. Raises ModelLoadError with what llama.cpp said, or with the numbers when it cannot fit.
+
+    ``note`` gets one line for whatever goes wrong with a snapshot. ``available`` returns the bytes of main memory there are.
+    """
     begin = time.perf_counter()
-    try:
-        model = Model(spec.path, gpu_layers=spec.gpu_layers, progress=progress)
-        _check(model, spec.path)
-        threads = spec.threads or default_threads()
-        policy = reuse_policy(model)
-        context = Context(
-            model,
-            context=_context_size(spec.context, model.context_trained),
-            sequences=spec.sequences,
-            idle=KEPT_PREFIXES[policy],
-            batch=BATCH,
-            threads=threads,
-        )
-    except ModelLoadError as error:
-        detail = f" (it said: {log.errors[-1]})" if log.errors else ""
-        raise ModelLoadError(f"{error}{detail}") from None
-    if not context.has_memory:
-        raise ModelLoadError(f"{spec.path} is an encoder: it makes embeddings and cannot generate text")
+    threads = spec.threads or default_threads()
+    model, context, adapters, drafting, layout, gpu_layers = _open(spec, library, log, progress, available(), threads)
     vocabulary = model.vocabulary
     context.warm_up(max(vocabulary.bos, 0))
     source = model.chat_template
     special = {"bos_token": vocabulary.text(vocabulary.bos), "eos_token": vocabulary.text(vocabulary.eos)}
+    policy = reuse_policy(model)
     info = ModelInfo(
         path=spec.path,
         description=model.description,
@@ -84,32 +85,147 @@ def load(spec: LoadSpec, library: Library, log: LoadLog, progress: Callable[[flo
         chat_template=source is not None,
         template_hash=None if source is None else hashlib.sha256(source.encode()).hexdigest()[:16],
         recommended=recommended(model.metadata),
-        reuse=policy,
+        reuse=policy if spec.reuse and not spec.deterministic else "none",
         threads=threads,
         devices=tuple(dict.fromkeys(log.devices)),
-        gpu_layers=log.gpu_layers,
+        gpu_layers=gpu_layers,
         load_s=time.perf_counter() - begin,
         llama_cpp=library.version,
+        layout=layout,
+        draft=spec.draft,
+        deterministic=spec.deterministic,
     )
-    encoder = PromptEncoder(vocabulary, _template(source, special), special)
-    return Loaded(model, Engine(model, context), encoder, info)
+    engine = Engine(
+        model,
+        context,
+        reuse=spec.reuse,
+        deterministic=spec.deterministic,
+        drafting=drafting,
+        adapt=lambda scales: context.set_adapters(adapters, scales),
+    )
+    return Loaded(
+        model=model,
+        engine=engine,
+        encoder=PromptEncoder(vocabulary, _template(source, special), special),
+        info=info,
+        lora=tuple(adapter.scale for adapter in spec.lora),
+        snapshots=_snapshots(spec, model, context.size, note),
+        snapshot_key=_snapshot_key(spec, model, layout, library.version),
+    )
 
 
-def _check(model: Model, path: str) -> None:
-    if not model.generates:
+class _Opened(NamedTuple):
+    model: Model
+    context: Context
+    adapters: Adapters
+    drafting: Drafting | None
+    layout: Layout
+    gpu_layers: int
+
+
+def _open(
+    spec: LoadSpec,
+    library: Library,
+    log: LoadLog,
+    progress: Callable[[float], None],
+    available: int,
+    threads: int,
+) -> _Opened:
+    """Load everything that takes memory, once it is known to fit."""
+    with _quoting(log):
+        planned = plan(spec, log, available, gpu=library.gpu_offload)
+        log.forget_sizes()
+        model = Model(spec.path, gpu_layers=spec.gpu_layers, progress=progress, mapped=planned.mapped)
+        check_generates(model, spec.path)
+        # Before the context, which makes room for them.
+        adapters = Adapters(model, [adapter.path for adapter in spec.lora])
+        context = open_context(model, spec, planned.context, threads)
+        if not context.has_memory:
+            raise ModelLoadError(f"{spec.path} is an encoder: it makes embeddings and cannot generate text")
+        # What the log says of a draft comes after: of it only the sizes belong here.
+        layout, gpu_layers = _layout(context, spec, log, available), log.gpu_layers
+        drafting = _drafting(spec, model, planned, context.size, threads)
+    layout = replace(layout, weights=log.weights, kv=log.kv, compute=log.compute)
+    return _Opened(model, context, adapters, drafting, layout, gpu_layers)
+
+
+def _snapshots(spec: LoadSpec, model: Model, context: int, note: Callable[[str], None]) -> SnapshotStore | None:
+    if spec.snapshots is None or not spec.reuse or spec.deterministic:
+        return None
+    return SnapshotStore(
+        Path(spec.snapshots.folder),
+        spec.snapshots.budget,
+        note,
+        policy=reuse_policy(model),
+        context=context,
+        window=model.sliding_window,
+    )
+
+
+def _drafting(spec: LoadSpec, model: Model, planned: Plan, size: int, threads: int) -> Drafting | None:
+    """Return what drafts for ``model``, in contexts of ``size`` tokens."""
+    if spec.draft is None:
+        return None
+    if model.recurrent:
         raise ModelLoadError(
-            f"{path} is not a model that continues text (an encoder or a diffusion model): use another"
+            f"{spec.path} keeps a recurrent state, which cannot be cut back after a wrong guess: leave out --draft"
         )
-    if model.vocabulary.size <= 0:
-        raise ModelLoadError(
-            f"{path} has no vocabulary, so it cannot read or write text: use another file of this model"
-        )
+    if spec.draft == LOOKUP:
+        return Drafting(None)
+    draft = Model(spec.draft, gpu_layers=spec.gpu_layers, progress=lambda fraction: None, mapped=planned.mapped)
+    check_draft(model, draft)
+    context = Context(draft, context=size, sequences=sequences(spec), idle=0, batch=BATCH, threads=threads)
+    return Drafting(DraftModel(draft, context, vocabulary=model.vocabulary.size))
 
 
-def _context_size(asked: int | None, trained: int) -> int:
-    if asked is None:
-        return min(trained, DEFAULT_CONTEXT)
-    return asked or trained
+def _snapshot_key(spec: LoadSpec, model: Model, layout: Layout, version: str) -> Callable[[Scales], str]:
+    if spec.snapshots is None:
+        identity, adapters = "", [""] * len(spec.lora)
+    else:
+        identity, adapters = file_identity(spec.path), [file_identity(adapter.path) for adapter in spec.lora]
+    rope = rope_parameters(model)
+
+    def key(scales: Scales) -> str:
+        return SnapshotKey(
+            model=identity,
+            # An adapter that is off leaves no trace.
+            lora=tuple((name, scale) for name, scale in zip(adapters, scales, strict=True) if scale),
+            key_type=layout.key_type,
+            value_type=layout.value_type,
+            flash_attention=layout.flash_attention,
+            rope=rope,
+            kv_unified=True,
+            swa_full=True,
+            library=version,
+        ).digest()
+
+    return functools.lru_cache(64)(key)
+
+
+def _layout(context: Context, spec: LoadSpec, log: LoadLog, available: int) -> Layout:
+    return Layout(
+        sequences=context.sequences,
+        outputs=context.outputs,
+        ubatch=context.ubatch,
+        flash_attention=log.flash_attention,
+        key_type=spec.key_type,
+        value_type=spec.value_type,
+        mapped=log.mapped,
+        weights=log.weights,
+        kv=log.kv,
+        compute=log.compute,
+        available=available,
+    )
+
+
+@contextmanager
+def _quoting(log: LoadLog) -> Iterator[None]:
+    """Add what llama.cpp said last, if it complained, to an error that passes."""
+    try:
+        yield
+    except ModelLoadError as error:
+        detail = f" (it said: {log.errors[-1]})" if log.errors else ""
+        raise ModelLoadError(f"{error}{detail}") from None
 
 
 def _template(source: str | None, special: dict[str, str]) -> ChatTemplate | TemplateError | None:

@@ -11,61 +11,75 @@ from typing import Any, Literal, TypeAlias
 
 from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
+from lmlab.worker.looks import Distribution, Inspect, Reweigh
+from lmlab.worker.prompts import Prompt
 
 ABORT_MARK = "lmlab-abort:"
 """Begins the line in the worker's log that says why llama.cpp ended the process."""
 
-Role: TypeAlias = Literal["system", "user", "assistant"]
+LOOKUP = "lookup"
+"""The draft that is no model: n-grams of the context, continued as they were before."""
+
+DEFAULT_CONTEXT = 8192
+"""Tokens of context at most when nobody asks for a size."""
+
+KvType: TypeAlias = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 FinishReason: TypeAlias = Literal["stop", "length", "context", "cancelled", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation. ``tokens``: the ids a reply was generated as, so that it is not tokenized again."""
+class Constraint:
+    """What a reply must look like: a GBNF grammar, or a JSON Schema as JSON text."""
 
-    role: Role
-    content: str
-    tokens: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChatPrompt:
-    """Messages for a chat template: the model's own, or ``template`` (Jinja2 source) in its place."""
-
-    messages: tuple[Message, ...]
-    template: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TextPrompt:
-    """Text to continue, with no template. Special tokens in it are plain text unless ``parse_special``."""
-
+    kind: Literal["gbnf", "json-schema"]
     text: str
-    parse_special: bool = False
-
-
-Prompt: TypeAlias = ChatPrompt | TextPrompt
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One piece of work. ``sampling`` is what was asked for; the worker fills what is unset and reports it in Started.
 
-    ``id`` is unique within a worker. ``logprobs`` asks for the log-probability of each token (before any sampler).
+    ``id`` is unique within a worker. ``candidates`` replies are drawn after one prefill, candidate k with the same
+    random numbers however many there are. ``logprobs`` asks for the log-probability of each token (before any sampler).
+    ``lora`` are the scales of the adapters that the model was loaded with; None is the scales they were loaded at.
+    ``session`` names whose prefix it is: with snapshots on, what it decoded survives the program.
     """
 
     id: str
     prompt: Prompt
     sampling: SamplingParams = field(default_factory=SamplingParams)
     logprobs: bool = False
+    candidates: int = 1
+    constraint: Constraint | None = None
+    lora: tuple[float, ...] | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A LoRA adapter file and how strongly it applies."""
+
+    path: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """Where prefixes outlive the program: a folder, and how many bytes it may hold."""
+
+    folder: str
+    budget: int
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSpec:
     """Which model to load and how.
 
-    ``context``: tokens; None is the model's own up to 8,192, 0 is all it was trained for. ``gpu_layers``: None is all
-    of them, 0 is CPU only. ``threads``: None is one a physical core. ``sequences``: how many are decoded at once.
+    ``context``: tokens; None is the model's own up to DEFAULT_CONTEXT, less when memory is short, 0 is all it was
+    trained for. ``gpu_layers``: None is all of them, 0 is CPU only. ``threads``: None is one a physical core.
+    ``sequences``: how many are decoded at once, at most. ``flash_attention``: None leaves it to llama.cpp. ``draft``: a model file that drafts for this one, or LOOKUP.
+    ``deterministic``: the same bytes for the same seed, one sequence at a time in fixed batches, nothing reused.
+    ``reuse`` False decodes every prompt whole. ``snapshots`` None keeps no prefix on disk.
     """
 
     path: str
@@ -73,6 +87,14 @@ class LoadSpec:
     gpu_layers: int | None = None
     threads: int | None = None
     sequences: int = 8
+    flash_attention: bool | None = None
+    key_type: KvType = "f16"
+    value_type: KvType = "f16"
+    lora: tuple[Lora, ...] = ()
+    draft: str | None = None
+    deterministic: bool = False
+    reuse: bool = True
+    snapshots: Snapshots | None = None
 
 
 # Parent to worker
@@ -98,10 +120,14 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
+    """End a request, or one ``candidate`` of it."""
+
     request_id: str
+    candidate: int | None = None
 
 
-Command: TypeAlias = Load | Generate | Update | Cancel
+Command: TypeAlias = Generate | Update | Cancel | Inspect | Reweigh
+"""Commands about a request; Load comes first, once."""
 
 
 # Worker to parent: about the model
@@ -115,12 +141,32 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """How the context was laid out. ``weights``, ``kv``, ``compute`` and ``available`` (before loading) in bytes, in
+    main memory; ``ubatch``: tokens computed at once; ``outputs``: logits rows a step. ``mapped``: the weights are read
+    from the file as needed rather than held in memory of their own."""
+
+    sequences: int
+    outputs: int
+    ubatch: int
+    flash_attention: bool
+    key_type: KvType
+    value_type: KvType
+    mapped: bool
+    weights: int
+    kv: int
+    compute: int
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A loaded model. Sizes in tokens and bytes, ``load_s`` in seconds.
 
     ``context`` is what was allotted, ``context_trained`` what the model was trained for. ``recommended`` is the
     sampling its file recommends. ``chat_template`` False means a base model. ``template_hash`` names the template.
-    ``reuse`` is the prefix reuse policy of its kind of memory: ``full``, ``sliding-window``, ``recurrent``.
+    ``reuse`` is the prefix reuse policy of its kind of memory: ``full``, ``sliding-window``, ``recurrent``, or ``none``.
+    ``draft`` names what drafts for it, if anything does. ``layout`` is how its context was laid out.
     """
 
     path: str
@@ -140,6 +186,9 @@ class ModelInfo:
     gpu_layers: int
     load_s: float
     llama_cpp: str
+    layout: Layout
+    draft: str | None = None
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,31 +206,39 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. ``cached_tokens`` of the prompt's were really not decoded again."""
+    """Tokens. ``cached_tokens`` of the prompt's were really not decoded again, ``restored_tokens`` of these came from
+    disk. ``completion_tokens`` are those of all candidates."""
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    restored_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds from the worker's receipt of the request, and rates over what was really decoded. None: nothing to measure."""
+    """Seconds from the worker's receipt of the request, and rates over what was really decoded. None: nothing to measure.
+
+    ``draft_tokens`` were proposed by the draft, ``draft_accepted`` of them became part of the reply.
+    """
 
     ttft_s: float | None
     prefill_tokens_per_s: float | None
     decode_tokens_per_s: float | None
     total_s: float
+    draft_tokens: int | None = None
+    draft_accepted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The request is in. ``sampling`` is in force, complete, with the seed used."""
+    """The request is in. ``sampling`` is in force, complete, with the seed used (candidate 0's; the others' follow from it)."""
 
     request_id: str
     prompt_tokens: int
     cached_tokens: int
     sampling: SamplingParams
+    restored_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +259,11 @@ class Token:
     id: int
     text: str
     logprob: float | None = None
+    candidate: int = 0
 
     def __reduce__(self) -> tuple[type[Token], tuple[Any, ...]]:
         # A frozen dataclass with slots is pickled by Python code; this one is pickled for every token.
-        return Token, (self.request_id, self.index, self.id, self.text, self.logprob)
+        return Token, (self.request_id, self.index, self.id, self.text, self.logprob, self.candidate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +277,24 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateEnded:
+    """One of several candidates is over; fields as in Finished. Not sent for a request of one candidate."""
+
+    request_id: str
+    candidate: int
+    reason: FinishReason
+    tail: str
+    tokens: tuple[int, ...]
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end. ``tail`` is text held back until now. ``tokens`` are the reply's ids, the end token not among them.
 
-    ``logprob`` is the mean log-probability of every draw, the end and what a stop text cut away included, when asked for. ``context_used`` counts the tokens held.
+    ``logprob`` is the mean log-probability of every draw, the end and what a stop text cut away included, when asked
+    for. ``context_used`` counts the tokens held. With several candidates each one's end has been told by CandidateEnded;
+    ``reason``, ``tokens``, ``logprob`` and ``context_used`` are candidate 0's and ``tail`` is empty.
     """
 
     request_id: str
@@ -243,7 +315,7 @@ class Failed:
     error: LmlabError
 
 
-Event: TypeAlias = Started | Prefill | Token | Applied | Finished | Failed
+Event: TypeAlias = Started | Prefill | Token | Applied | CandidateEnded | Finished | Failed | Distribution
 
 
 @dataclass(frozen=True, slots=True)

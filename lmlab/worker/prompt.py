@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from lmlab.errors import PromptError, TemplateError
-from lmlab.worker.messages import ChatPrompt, Message, Prompt, TextPrompt
+from lmlab.worker.prompts import ChatPrompt, Message, Prompt, TextPrompt
 from lmlab.worker.template import ChatTemplate
 
 

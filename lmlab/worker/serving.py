@@ -15,10 +15,14 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from lmlab.engine import EngineRequest
+from lmlab.engine import Drawn, EngineEvent, EngineRequest
 from lmlab.errors import LmlabError, ModelLoadError
+from lmlab.llama import Grammar
 from lmlab.sampling import DEFAULTS, SamplingParams
+from lmlab.worker.constraint import compile_constraint
+from lmlab.worker.inspection import Inspections
 from lmlab.worker.loading import Loaded
+from lmlab.worker.looks import Inspect, Reweigh
 from lmlab.worker.messages import (
     Cancel,
     Event,
@@ -38,6 +42,7 @@ from lmlab.worker.messages import (
     Update,
     Usage,
 )
+from lmlab.worker.prefixes import Prefixes
 from lmlab.worker.streams import Replies
 
 TOGETHER_S = 0.04
@@ -57,17 +62,17 @@ class Worker:
         self._load = load
         self._sending = threading.Lock()
         self._wake = threading.Event()
-        self._prompts: queue.SimpleQueue[tuple[Request, float]] = queue.SimpleQueue()
+        self._prompts: queue.SimpleQueue[tuple[Generate | Inspect | Reweigh, float]] = queue.SimpleQueue()
         # Requests that the engine does not know yet, and what was said of them meanwhile. Under a lock, so that what
         # is repeated to the engine does not overtake what is said next.
         self._handing_over = threading.Lock()
-        self._encoding: set[str] = set()
-        self._cancelled: set[str] = set()
-        self._updated: dict[str, SamplingParams] = {}
+        self._encoding: dict[str, list[Cancel | Update]] = {}
+        # Engine events whose text nobody waits for yet, and what is ready to be said.
+        self._unread: list[EngineEvent] = []
         self._held: list[Event] = []
         self._said_at = 0.0
         self._loaded: Loaded | None = None
-        self._replies: Replies | None = None
+        self._serving: Serving | None = None
 
     def run(self) -> None:
         """Load, then serve until the connection ends."""
@@ -83,15 +88,19 @@ class Worker:
         # What has been loaded stays: the collector need not look through it between two tokens.
         gc.collect()
         gc.freeze()
-        replies = Replies(loaded.engine, functools.lru_cache(KEPT_PIECES)(loaded.model.vocabulary.piece))
-        self._loaded, self._replies = loaded, replies
-        threading.Thread(target=self._encode, args=(loaded, replies), daemon=True, name="encoder").start()
+        serving = self._serving = Serving(loaded)
+        threading.Thread(target=self._encode, args=(serving,), daemon=True, name="encoder").start()
         self._send(Ready(loaded.info))
         while True:
             self._wake.wait()
             self._wake.clear()
             while loaded.engine.busy:
-                self._say_soon(replies.translate(loaded.engine.step()))
+                self._take(loaded.engine.step(), serving)
+
+    def flush(self) -> None:
+        """Write what is still to be written to disk, within moments. Any thread may call this."""
+        if self._serving is not None:
+            self._serving.prefixes.flush()
 
     def _read(self) -> None:
         try:
@@ -99,87 +108,80 @@ class Worker:
                 command = self._connection.recv()
                 match command:
                     case Generate(request):
-                        self._encoding.add(request.id)
-                        self._prompts.put((request, time.perf_counter()))
-                    case Cancel(request_id):
-                        self._cancel(request_id)
-                    case Update(request_id, sampling):
-                        self._update(request_id, sampling)
+                        self._encoding[request.id] = []
+                        self._prompts.put((command, time.perf_counter()))
+                    case Inspect() | Reweigh():
+                        self._prompts.put((command, time.perf_counter()))
+                    case Cancel() | Update():
+                        with self._handing_over:
+                            if command.request_id in self._encoding:
+                                self._encoding[command.request_id].append(command)
+                            elif self._serving is not None:
+                                self._serving.obey(command)
                     case _:
                         raise TypeError(f"unknown command {command!r}")
         except (EOFError, OSError):
-            # Not sys.exit: the main thread may be inside llama.cpp for seconds, and nothing here needs saving.
+            self.flush()
+            # Not sys.exit: the main thread may be inside llama.cpp for seconds, and nothing else needs saving.
             os._exit(0)
 
-    def _cancel(self, request_id: str) -> None:
-        with self._handing_over:
-            if request_id in self._encoding:
-                self._cancelled.add(request_id)
-            elif self._loaded is not None:
-                self._loaded.engine.cancel(request_id)
-
-    def _update(self, request_id: str, asked: SamplingParams) -> None:
-        with self._handing_over:
-            if request_id in self._encoding:
-                self._updated[request_id] = asked
-            elif self._loaded is not None and self._replies is not None:
-                in_force = self._replies.sampling(request_id)
-                if in_force is not None:
-                    self._loaded.engine.update(request_id, self._resolve(self._loaded, asked, in_force.seed))
-
-    def _encode(self, loaded: Loaded, replies: Replies) -> None:
+    def _encode(self, serving: Serving) -> None:
         while True:
-            request, received = self._prompts.get()
-            tokens: tuple[int, ...] = ()
-            refusal: LmlabError | None = None
-            if request.id not in self._cancelled:
-                try:
-                    tokens = tuple(loaded.encoder.encode(request.prompt))
-                except LmlabError as error:
-                    refusal = error
-            with self._handing_over:
-                cancelled, asked = self._forget(request.id)
-                if not cancelled and refusal is None:
-                    sampling = self._resolve(loaded, request.sampling, None)
-                    replies.add(request.id, len(tokens), sampling)
-                    loaded.engine.submit(EngineRequest(request.id, tokens, sampling, request.logprobs, received))
-                    if asked is not None:
-                        loaded.engine.update(request.id, self._resolve(loaded, asked, sampling.seed))
-            if cancelled:
-                self._say([_never_ran(request.id, received)])
-            elif refusal is not None:
-                self._say([Failed(request.id, refusal)])
-            else:
-                self._wake.set()
+            command, received = self._prompts.get()
+            match command:
+                case Generate(request):
+                    self._hand_over(request, received, serving)
+                case Inspect():
+                    try:
+                        serving.inspect(command, received)
+                    except LmlabError as error:
+                        self._say([Failed(command.request_id, error)])
+                case Reweigh():
+                    self._say([serving.reweigh(command)])
+            self._wake.set()
 
-    def _forget(self, request_id: str) -> tuple[bool, SamplingParams | None]:
-        """Encoding a request is over; return whether it was cancelled meanwhile, and what it was last updated to."""
-        self._encoding.discard(request_id)
-        cancelled = request_id in self._cancelled
-        self._cancelled.discard(request_id)
-        return cancelled, self._updated.pop(request_id, None)
-
-    @staticmethod
-    def _resolve(loaded: Loaded, asked: SamplingParams, seed: int | None) -> SamplingParams:
-        """Return ``asked`` made complete; with no seed asked for, ``seed``, or else a random one."""
-        complete = asked.merge(loaded.info.recommended).merge(DEFAULTS)
-        if complete.seed is None or complete.seed == -1:
-            return complete.with_value("seed", secrets.randbits(31) if seed is None else seed)
-        return complete
+    def _hand_over(self, request: Request, received: float, serving: Serving) -> None:
+        ready: EngineRequest | None = None
+        refusal: LmlabError | None = None
+        if not _cancelled(self._encoding[request.id]):
+            try:
+                ready = serving.prepare(request, received)
+            except LmlabError as error:
+                refusal = error
+        with self._handing_over:
+            meanwhile = self._encoding.pop(request.id)
+            cancelled = _cancelled(meanwhile)
+            if not cancelled and ready is not None:
+                serving.submit(request, ready)
+                for said in meanwhile:
+                    serving.obey(said)
+        if cancelled:
+            self._say([_never_ran(request.id, received)])
+        elif refusal is not None:
+            self._say([Failed(request.id, refusal)])
 
     def _report_loading(self, fraction: float) -> None:
         self._send(Loading(fraction))
 
-    def _say_soon(self, events: list[Event]) -> None:
-        """Say ``events``, tokens together with those that follow within moments.
+    def _take(self, events: list[EngineEvent], serving: Serving) -> None:
+        """Take in what a step had to say: drawn tokens together with those that follow within moments.
 
-        Each message wakes the parent, on a core that a thread of the decode wants. Whatever is not a token, and the
-        first token of a reply, goes at once; a reply ends with such an event.
+        Between two decodes every line of Python runs on cold caches, and each message wakes the parent, on a core that
+        a thread of the decode wants: a few tokens at once cost little more than one. Whatever is not a token, and the
+        first token of a candidate, goes at once; a reply ends with such an event. Text that could end its reply is
+        read at once, and said later.
         """
-        self._held += events
+        self._unread += events
         now = time.perf_counter()
-        urgent = any(not isinstance(event, Token) or event.index == 0 for event in events)
-        if urgent or now - self._said_at >= TOGETHER_S:
+        urgent = any(not isinstance(event, Drawn) or event.index == 0 for event in events)
+        due = urgent or now - self._said_at >= TOGETHER_S
+        if due or serving.replies.watching:
+            unread, self._unread = self._unread, []
+            said = serving.translate(unread)
+            # A text that ends its reply does so here, unknown to the engine.
+            due = due or any(not isinstance(event, Token) for event in said)
+            self._held += said
+        if due:
             self._said_at = now
             held, self._held = self._held, []
             self._say(held)
@@ -195,6 +197,87 @@ class Worker:
             except OSError:
                 # The parent is gone.
                 os._exit(0)
+
+
+class Serving:
+    """A loaded model at work: requests made ready for the engine, and what the engine says made ready for the parent."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._engine = loaded.engine
+        vocabulary = loaded.model.vocabulary
+        self.replies = Replies(loaded.engine, functools.lru_cache(KEPT_PIECES)(vocabulary.piece))
+        self.inspections = Inspections(vocabulary)
+        self.prefixes = Prefixes(loaded.snapshots, loaded.snapshot_key)
+
+    def prepare(self, request: Request, received: float) -> EngineRequest:
+        """Encode a request. Raises LmlabError for what is wrong with it."""
+        loaded = self._loaded
+        grammar = None
+        if request.constraint is not None:
+            grammar = Grammar(loaded.model.vocabulary, compile_constraint(request.constraint))
+        scales = loaded.scales(request.lora)
+        tokens = tuple(loaded.encoder.encode(request.prompt))
+        return EngineRequest(
+            id=request.id,
+            tokens=tokens,
+            sampling=self._resolve(request.sampling, None),
+            logprobs=request.logprobs or request.candidates > 1,
+            received=received,
+            candidates=request.candidates,
+            grammar=grammar,
+            scales=scales,
+            restorable=self.prefixes.find(tokens, scales),
+            save=self.prefixes.wanted(request.session, len(tokens)),
+        )
+
+    def submit(self, request: Request, ready: EngineRequest) -> None:
+        self.replies.add(ready.id, len(ready.tokens), ready.sampling, ready.candidates)
+        self.prefixes.begin(ready, request.session)
+        self._engine.submit(ready)
+
+    def obey(self, command: Cancel | Update) -> None:
+        """Pass on what was said of a request; of one that has ended there is nothing to say."""
+        if isinstance(command, Cancel):
+            self._engine.cancel(command.request_id, command.candidate)
+            return
+        in_force = self.replies.sampling(command.request_id)
+        if in_force is not None:
+            self._engine.update(command.request_id, self._resolve(command.sampling, in_force.seed))
+
+    def inspect(self, command: Inspect, received: float) -> None:
+        """Ask the engine for the logits at one place. Raises LmlabError for what is wrong with the prompt."""
+        tokens = (*self._loaded.encoder.encode(command.prompt), *command.tokens)
+        sampling = self._resolve(command.sampling, 0)
+        self.inspections.add(command, tokens, sampling)
+        scales = self._loaded.scales(None)
+        self._engine.submit(
+            EngineRequest(command.request_id, tokens, sampling, False, received, scales=scales, inspect=True)
+        )
+
+    def reweigh(self, command: Reweigh) -> Event:
+        return self.inspections.reweigh(command, self._resolve(command.sampling, 0))
+
+    def translate(self, events: list[EngineEvent]) -> list[Event]:
+        """Return what to tell the parent of ``events``."""
+        said: list[Event] = []
+        for event in events:
+            if event.request_id in self.inspections:
+                said += self.inspections.answer(event)
+            elif not self.prefixes.take(event):
+                said += self.replies.translate([event])
+        return said
+
+    def _resolve(self, asked: SamplingParams, seed: int | None) -> SamplingParams:
+        """Return ``asked`` made complete; with no seed asked for, ``seed``, or else a random one."""
+        complete = asked.merge(self._loaded.info.recommended).merge(DEFAULTS)
+        if complete.seed is None or complete.seed == -1:
+            return complete.with_value("seed", secrets.randbits(31) if seed is None else seed)
+        return complete
+
+
+def _cancelled(commands: list[Cancel | Update]) -> bool:
+    return any(isinstance(command, Cancel) and command.candidate is None for command in commands)
 
 
 def _never_ran(request_id: str, received: float) -> Finished:

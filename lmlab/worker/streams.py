@@ -1,6 +1,6 @@
 """The requests a worker has in hand: engine events in, messages for the parent out.
 
-Holds the text of each reply as it grows; knows tokens only as numbers that spell bytes.
+Holds the text of each candidate as it grows; knows tokens only as numbers that spell bytes.
 """
 
 from __future__ import annotations
@@ -15,16 +15,28 @@ from lmlab.worker.text_stream import TextStream
 
 
 @dataclass(slots=True, eq=False)
-class Reply:
-    """One request under way."""
+class Candidate:
+    """One continuation under way."""
 
-    request_id: str
-    prompt_tokens: int
-    sampling: SamplingParams
     stream: TextStream
     text: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """One request under way. ``ended`` are its candidates' ends, by number."""
+
+    request_id: str
+    prompt_tokens: int
+    sampling: SamplingParams
+    candidates: list[Candidate]
+    ended: dict[int, messages.CandidateEnded] = field(default_factory=dict)
+    draws: int = 0
+    drafted: int | None = None
+    accepted: int | None = None
+    held: int = 0
 
 
 class Replies:
@@ -35,21 +47,25 @@ class Replies:
         self._piece = piece
         self._replies: dict[str, Reply] = {}
 
-    def add(self, request_id: str, prompt_tokens: int, sampling: SamplingParams) -> None:
-        stream = TextStream(sampling.stop or ())
-        self._replies[request_id] = Reply(request_id, prompt_tokens, sampling, stream)
+    def add(self, request_id: str, prompt_tokens: int, sampling: SamplingParams, candidates: int = 1) -> None:
+        streams = [Candidate(TextStream(sampling.stop or ())) for _ in range(candidates)]
+        self._replies[request_id] = Reply(request_id, prompt_tokens, sampling, streams)
 
     def sampling(self, request_id: str) -> SamplingParams | None:
         """Return what is in force for a request, or None when it has ended."""
         reply = self._replies.get(request_id)
         return None if reply is None else reply.sampling
 
+    @property
+    def watching(self) -> bool:
+        """Whether some text must be read as it is drawn, since it may end there."""
+        return any(reply.sampling.stop for reply in list(self._replies.values()))
+
     def translate(self, events: Iterable[EngineEvent]) -> list[messages.Event]:
-        """Return what to tell the parent; may end requests in the engine whose text has met a stop string."""
+        """Return what to tell the parent; may end candidates in the engine whose text has met a stop string."""
         said: list[messages.Event] = []
         for event in events:
             reply = self._replies.get(event.request_id)
-            # A request that met its stop string earlier in this step has ended already.
             if reply is not None:
                 self._translate(event, reply, said)
         return said
@@ -59,65 +75,114 @@ class Replies:
             case Drawn():
                 self._drawn(event, reply, said)
             case Ended():
-                said.append(self._ended(event, reply))
+                self._ended(event, reply, said)
             case Prefilled():
                 said.append(messages.Prefill(event.request_id, event.done, event.total))
             case Admitted():
                 said.append(
-                    messages.Started(event.request_id, reply.prompt_tokens, event.cached, sampling=reply.sampling)
+                    messages.Started(
+                        event.request_id,
+                        reply.prompt_tokens,
+                        event.cached,
+                        sampling=reply.sampling,
+                        restored_tokens=event.restored,
+                    )
                 )
             case Changed():
                 reply.sampling = event.sampling
-                reply.stream.set_stop(event.sampling.stop or ())
+                for candidate in reply.candidates:
+                    candidate.stream.set_stop(event.sampling.stop or ())
                 said.append(messages.Applied(event.request_id, event.index, event.sampling, event.changes))
             case Refused():
                 del self._replies[event.request_id]
                 said.append(messages.Failed(event.request_id, event.error))
 
     def _drawn(self, event: Drawn, reply: Reply, said: list[messages.Event]) -> None:
+        candidate = reply.candidates[event.candidate]
+        if event.candidate in reply.ended:
+            # Drawn in the step in which its text met a stop string.
+            return
         if event.logprob is not None:
-            reply.logprobs.append(event.logprob)
+            candidate.logprobs.append(event.logprob)
         if event.end:
             return
-        reply.tokens.append(event.token)
-        text = reply.stream.push(self._piece(event.token))
-        reply.text.append(text)
-        said.append(messages.Token(event.request_id, event.index, event.token, text, event.logprob))
-        if reply.stream.stopped:
-            said.extend(self.translate(self._engine.finish(event.request_id)))
+        candidate.tokens.append(event.token)
+        text = candidate.stream.push(self._piece(event.token))
+        candidate.text.append(text)
+        said.append(messages.Token(event.request_id, event.index, event.token, text, event.logprob, event.candidate))
+        if candidate.stream.stopped:
+            said.extend(self.translate(self._engine.finish(event.request_id, event.candidate)))
 
-    def _ended(self, event: Ended, reply: Reply) -> messages.Finished:
+    def _ended(self, event: Ended, reply: Reply, said: list[messages.Event]) -> None:
+        if event.candidate in reply.ended:
+            return
+        candidate = reply.candidates[event.candidate]
+        tail = candidate.stream.flush()
+        candidate.text.append(tail)
+        # A stop string can be completed by the very token that exhausted max_tokens or the context.
+        reason = "stop" if candidate.stream.stopped else event.reason
+        logprobs = candidate.logprobs
+        end = messages.CandidateEnded(
+            request_id=event.request_id,
+            candidate=event.candidate,
+            reason=reason,
+            tail=tail,
+            tokens=self._spelling(candidate),
+            logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+        )
+        reply.ended[event.candidate] = end
+        reply.draws += event.drawn
+        if event.drafted is not None and event.accepted is not None:
+            reply.drafted = (reply.drafted or 0) + event.drafted
+            reply.accepted = (reply.accepted or 0) + event.accepted
+        if event.candidate == 0:
+            reply.held = event.held
+        several = len(reply.candidates) > 1
+        if several:
+            said.append(end)
+        if len(reply.ended) == len(reply.candidates):
+            said.append(self._finished(event, reply, "" if several else tail))
+
+    def _finished(self, event: Ended, reply: Reply, tail: str) -> messages.Finished:
         del self._replies[event.request_id]
-        tail = reply.stream.flush()
-        reply.text.append(tail)
+        first = reply.ended[0]
         decoded = reply.prompt_tokens - event.cached
         return messages.Finished(
             request_id=event.request_id,
-            # A stop string can be completed by the very token that exhausted max_tokens or the context.
-            reason="stop" if reply.stream.stopped else event.reason,
+            reason=first.reason,
             tail=tail,
-            tokens=self._spelling(reply),
-            usage=messages.Usage(reply.prompt_tokens, event.cached, len(reply.tokens)),
+            tokens=first.tokens,
+            usage=messages.Usage(
+                reply.prompt_tokens,
+                event.cached,
+                sum(len(candidate.tokens) for candidate in reply.candidates),
+                event.restored,
+            ),
             timings=messages.Timings(
                 ttft_s=event.first_s,
                 prefill_tokens_per_s=decoded / event.prefill_s
                 if event.first_s is not None and event.prefill_s > 0
                 else None,
-                decode_tokens_per_s=(event.drawn - 1) / event.decode_s if event.decode_s > 0 else None,
+                # The first draw of each candidate ends the prefill.
+                decode_tokens_per_s=(reply.draws - len(reply.candidates)) / event.decode_s
+                if event.decode_s > 0
+                else None,
                 total_s=event.total_s,
+                draft_tokens=reply.drafted,
+                draft_accepted=reply.accepted,
             ),
-            context_used=event.held,
-            logprob=sum(reply.logprobs) / len(reply.logprobs) if reply.logprobs else None,
+            context_used=reply.held,
+            logprob=first.logprob,
         )
 
-    def _spelling(self, reply: Reply) -> tuple[int, ...]:
-        """Return the tokens that spell the reply's text: all of them, or those before a stop string that was cut away."""
-        if not reply.stream.stopped:
-            return tuple(reply.tokens)
-        length = len("".join(reply.text).encode("utf-8"))
+    def _spelling(self, candidate: Candidate) -> tuple[int, ...]:
+        """Return the tokens that spell the text: all of them, or those before a stop string that was cut away."""
+        if not candidate.stream.stopped:
+            return tuple(candidate.tokens)
+        length = len("".join(candidate.text).encode("utf-8"))
         spelled = 0
-        for count, token in enumerate(reply.tokens):
+        for count, token in enumerate(candidate.tokens):
             if spelled >= length:
-                return tuple(reply.tokens[:count])
+                return tuple(candidate.tokens[:count])
             spelled += len(self._piece(token))
-        return tuple(reply.tokens)
+        return tuple(candidate.tokens)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from vocabulary_reader import Reader
 
-from lmlab.worker.messages import TextPrompt
+from lmlab.worker.prompts import TextPrompt
 
 SMOLLM2 = {
     "  two  spaces\n\n\nand\tTABS ": [216, 827, 216, 5600, 1116, 198, 397, 197, 68, 45119, 216],

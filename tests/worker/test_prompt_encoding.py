@@ -10,8 +10,8 @@ from vocabulary_reader import Reader
 
 import lmlab.worker.prompt
 from lmlab.errors import PromptError, TemplateError
-from lmlab.worker.messages import ChatPrompt, Message, TextPrompt
 from lmlab.worker.prompt import PromptEncoder
+from lmlab.worker.prompts import ChatPrompt, Message, TextPrompt
 from lmlab.worker.template import ChatTemplate
 
 TEXTS = [

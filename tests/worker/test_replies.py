@@ -26,7 +26,7 @@ class ScriptedEngine:
         self.finished: list[str] = []
         self.drawn = 0
 
-    def finish(self, request_id: str) -> list[EngineEvent]:
+    def finish(self, request_id: str, candidate: int = 0) -> list[EngineEvent]:
         self.finished.append(request_id)
         if request_id not in self.alive:
             return []
@@ -36,20 +36,21 @@ class ScriptedEngine:
         self, reason: Literal["stop", "length", "context", "cancelled"], request_id: str = "a", **values: Any
     ) -> Ended:
         self.alive.discard(request_id)
-        numbers = {"cached": 3, "drawn": self.drawn, "first_s": 0.5, "prefill_s": 0.4, "decode_s": 2.0, "total_s": 2.5}
-        return Ended(request_id, reason, held=7, **{**numbers, **values})
+        numbers = {"candidate": 0, "restored": 0, "drafted": None, "accepted": None}
+        numbers |= {"cached": 3, "drawn": self.drawn, "first_s": 0.5, "prefill_s": 0.4, "decode_s": 2.0, "total_s": 2.5}
+        return Ended(request_id, reason=reason, held=7, **{**numbers, **values})
 
     def draw(self, *tokens: int, logprobs: Sequence[float] | None = None, request_id: str = "a") -> list[EngineEvent]:
         events: list[EngineEvent] = []
         for number, token in enumerate(tokens):
             logprob = None if logprobs is None else logprobs[number]
-            events.append(Drawn(request_id, self.drawn, token, False, logprob))
+            events.append(Drawn(request_id, 0, self.drawn, token, False, logprob))
             self.drawn += 1
         return events
 
     def draw_end(self, logprob: float | None = None) -> Drawn:
         self.drawn += 1
-        return Drawn("a", self.drawn - 1, CONTROL, True, logprob)
+        return Drawn("a", 0, self.drawn - 1, CONTROL, True, logprob)
 
 
 class Conversation:
@@ -80,7 +81,7 @@ def finish_of(said: Sequence[Event]) -> Finished:
 
 def test_a_whole_reply(talk: Conversation) -> None:
     talk.begin()
-    said = talk.say(Admitted("a", 3), Prefilled("a", 10, 10), *talk.engine.draw(HEL, LO), talk.engine.draw_end())
+    said = talk.say(Admitted("a", 3, 0), Prefilled("a", 10, 10), *talk.engine.draw(HEL, LO), talk.engine.draw_end())
     assert said == [
         Started("a", 10, 3, SAMPLING),
         Prefill("a", 10, 10),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lmlab.llama import Model
 from lmlab.llama.model import Vocabulary
-from lmlab.worker.messages import ChatPrompt, Message, Role
 from lmlab.worker.prompt import PromptEncoder
+from lmlab.worker.prompts import ChatPrompt, Message, Role
 from lmlab.worker.template import ChatTemplate
 
 
