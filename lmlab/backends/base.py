@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
+from lmlab.worker.looks import Inspect, Reweigh
 from lmlab.worker.messages import Event, Loading, ModelInfo, Ready, Request
 
 EventSink: TypeAlias = Callable[[Event], None]
@@ -34,8 +35,8 @@ class Handle(Protocol):
     def update(self, sampling: SamplingParams) -> None:
         """Ask for other sampling from the next token on; an Applied event follows. No effect once it has ended."""
 
-    def cancel(self) -> None:
-        """End it as soon as can be, also inside a prefill; Finished with reason ``cancelled`` follows."""
+    def cancel(self, candidate: int | None = None) -> None:
+        """End it, or one candidate of it, as soon as can be, also inside a prefill; its end, ``cancelled``, follows."""
 
 
 class Backend(Protocol):
@@ -50,6 +51,9 @@ class Backend(Protocol):
 
         ``sink`` gets exactly one Finished or Failed, last. A dead engine is started again first.
         """
+
+    def inspect(self, command: Inspect | Reweigh, sink: EventSink) -> None:
+        """Ask what the model weighed at one place. ``sink`` gets one Distribution or Failed."""
 
     def close(self) -> None:
         """End everything and give back the memory. Requests under way fail with EngineStopped."""

@@ -15,12 +15,14 @@ from typing import TypeAlias
 from lmlab.backends.base import EventSink, StatusSink, Stopped
 from lmlab.errors import EngineStopped, LmlabError
 from lmlab.sampling import DEFAULTS, SamplingParams
+from lmlab.worker.looks import Alternative, Distribution, Inspect, Reweigh, Stage
 from lmlab.worker.messages import (
     Applied,
     Event,
     Failed,
     Finished,
     FinishReason,
+    Layout,
     Loading,
     LoadSpec,
     ModelInfo,
@@ -59,6 +61,19 @@ def fake_info(path: str = "fake.gguf") -> ModelInfo:
         gpu_layers=0,
         load_s=0.2,
         llama_cpp="0.0.0",
+        layout=Layout(
+            sequences=8,
+            outputs=8,
+            ubatch=512,
+            flash_attention=True,
+            key_type="f16",
+            value_type="f16",
+            mapped=True,
+            weights=1_000_000,
+            kv=8_000_000,
+            compute=1_000_000,
+            available=1_000_000_000,
+        ),
     )
 
 
@@ -93,9 +108,10 @@ class FakeHandle:
         self.backend.updates.append((self.request.id, sampling))
         self.wanted = sampling
 
-    def cancel(self) -> None:
+    def cancel(self, candidate: int | None = None) -> None:
         self.backend.cancels.append(self.request.id)
-        self.finish("cancelled")
+        if candidate in (None, 0):
+            self.finish("cancelled")
 
     def start(self) -> None:
         """Say Started and the whole Prefill."""
@@ -158,8 +174,8 @@ class FakeHandle:
 class FakeBackend:
     """Constructed as an opener: ``FakeBackend(spec, on_status)``.
 
-    ``requests``, ``updates`` (request id, sampling) and ``cancels`` are what it was asked, in order; ``starts`` counts
-    the loads. A request without a script of its own gets ``Script()``.
+    ``requests``, ``updates`` (request id, sampling), ``cancels`` and ``inspections`` are what it was asked, in order;
+    ``starts`` counts the loads. A request without a script of its own gets ``Script()``.
     """
 
     def __init__(
@@ -171,6 +187,7 @@ class FakeBackend:
         self.requests: list[Request] = []
         self.updates: list[tuple[str, SamplingParams]] = []
         self.cancels: list[str] = []
+        self.inspections: list[Inspect | Reweigh] = []
         self.starts = 0
         self.closed = False
         self.state: str = "new"
@@ -210,6 +227,13 @@ class FakeBackend:
             self.start()
             self._run_if_auto()
         return handle
+
+    def inspect(self, command: Inspect | Reweigh, sink: EventSink) -> None:
+        """Answer at once: one token was certain."""
+        self.inspections.append(command)
+        sampling = command.sampling.merge(self.info.recommended).merge(DEFAULTS)
+        certain = Alternative(100, "A", 0, 10.0, (1.0,), None)
+        sink(Distribution(command.request_id, sampling, (Stage("raw", 1, 0.0),), (certain,)))
 
     def close(self) -> None:
         if self.closed:

@@ -16,6 +16,7 @@ from lmlab.backends.base import EventSink, StatusSink, Stopped
 from lmlab.backends.process import WorkerProcess
 from lmlab.errors import EngineStopped, LmlabError, UsageError
 from lmlab.sampling import SamplingParams
+from lmlab.worker.looks import Distribution, Inspect, Reweigh
 from lmlab.worker.messages import (
     Cancel,
     Command,
@@ -44,8 +45,8 @@ class LocalHandle:
     def update(self, sampling: SamplingParams) -> None:
         self.backend.post(Update(self.request_id, sampling))
 
-    def cancel(self) -> None:
-        self.backend.post(Cancel(self.request_id))
+    def cancel(self, candidate: int | None = None) -> None:
+        self.backend.post(Cancel(self.request_id, candidate))
 
 
 class LocalBackend:
@@ -104,7 +105,14 @@ class LocalBackend:
             self.post(Generate(request))
         return LocalHandle(self, request.id)
 
-    def post(self, command: Generate | Update | Cancel) -> None:
+    def inspect(self, command: Inspect | Reweigh, sink: EventSink) -> None:
+        with self._changed:
+            self._start()
+            self._sinks[command.request_id] = sink
+            self._unheard[command.request_id] = []
+            self.post(command)
+
+    def post(self, command: Command) -> None:
         """Send ``command`` to the worker, now or as soon as it listens; drop it when its request has ended."""
         request_id = command.request.id if isinstance(command, Generate) else command.request_id
         with self._changed:
@@ -208,7 +216,7 @@ class LocalBackend:
             case Events(events):
                 for event in events:
                     with self._changed:
-                        ended = isinstance(event, Finished | Failed)
+                        ended = isinstance(event, Finished | Failed | Distribution)
                         sink = self._sinks.pop(event.request_id, None) if ended else self._sinks.get(event.request_id)
                         self._unheard.pop(event.request_id, None)
                     if sink is not None:

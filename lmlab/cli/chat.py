@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmlab.cli.complete import complete_model, complete_session
+from lmlab.cli.load_options import LoadOptions, with_snapshots
 from lmlab.cli.opener import local_backend
 from lmlab.cli.options import (
     MODEL_HELP,
     GeneralOptions,
-    LoadOptions,
     ModelOption,
     SamplingOptions,
     SystemOption,
@@ -36,6 +36,8 @@ lmlab chat
 lmlab chat smollm2 --system "Answer in one sentence" --temp 0.2
 
 lmlab chat --continue
+
+lmlab chat --kv-type q8_0 --ctx-size 32768 --draft lookup
 
 printf 'Hello\\n/set temp 0\\nAnd again\\n' | lmlab chat --plain"""
 
@@ -76,6 +78,7 @@ def chat(
         raise UsageError("--continue and --session name two sessions: give one of them")
     paths = Paths.find()
     config = load_config(paths.config)
+    spec = with_snapshots(spec, paths, config)
 
     from lmlab.lab.chat import Chat
     from lmlab.store import Store

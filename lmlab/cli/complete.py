@@ -10,11 +10,18 @@ from lmlab.models.catalogue import ENTRIES
 from lmlab.models.reference import other_files
 from lmlab.settings import Paths, load_config
 from lmlab.terminal_text import one_line
+from lmlab.worker.messages import LOOKUP
 
 
 def complete_model(incomplete: str) -> list[tuple[str, str]]:
     """Return the model names that begin with ``incomplete``, each with a few words: catalogue, aliases, files here."""
     return [(name, about) for name, about in _names() if name.startswith(incomplete)]
+
+
+def complete_draft(incomplete: str) -> list[tuple[str, str]]:
+    """Return what can draft for a model: prompt lookup, and whatever ``complete_model`` offers."""
+    lookup = [(LOOKUP, "from what the text repeats")] if LOOKUP.startswith(incomplete) else []
+    return lookup + complete_model(incomplete)
 
 
 def complete_session(incomplete: str) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from lmlab.backends import Finished, LoadSpec, ModelInfo
 from lmlab.models import ModelFile
 from lmlab.models.catalogue import STARTER
 from lmlab.sampling import BY_NAME, SamplingParams, ineffective
+from lmlab.worker.messages import DEFAULT_CONTEXT
 
 _CONTEXT_STEP = 256
 
@@ -32,6 +33,14 @@ def about_load(spec: LoadSpec, info: ModelInfo) -> Iterator[str]:
         )
     if spec.context and info.context > info.context_trained > 0 and spec.context > info.context_trained:
         yield f"the context is {info.context:,} tokens; beyond the {info.context_trained:,} it was trained for, the model may ramble"
+    usual = min(info.context_trained, DEFAULT_CONTEXT)
+    if spec.context is None and info.context < usual:
+        yield (
+            f"the context is {info.context:,} tokens, not {usual:,}: "
+            f"no more fits the {info.layout.available / 1e9:.1f} GB of memory there were; --kv-type q8_0 takes less"
+        )
+    if spec.flash_attention and not info.layout.flash_attention:
+        yield "flash attention is off: this model does not support it here"
     if spec.gpu_layers and info.gpu_layers < spec.gpu_layers:
         devices = ", ".join(info.devices) or "CPU"
         yield f"{info.gpu_layers} layers are on the GPU, not the {spec.gpu_layers} asked for; in use: {devices}"

@@ -17,13 +17,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from lmlab.cli.complete import complete_model
-from lmlab.errors import UsageError
 from lmlab.sampling import BY_NAME, DEFAULTS, SamplingParams, recommended
-from lmlab.worker.messages import LoadSpec
-
-# ggml has no room for more threads, and llama.cpp counts the context in 32 bits.
-_MAX_THREADS = 512
-_MAX_CONTEXT = 2**31 - 1
 
 # What a model would recommend that recommends all it can.
 _RECOMMENDABLE = recommended(lambda key: 1).to_dict()
@@ -86,58 +80,6 @@ class SamplingOptions:
         numbers = {name: BY_NAME[name].parse(text) for name in BY_NAME if (text := getattr(self, name)) is not None}
         stop = self.stop or [line for line in os.environ.get("LMLAB_STOP", "").splitlines() if line]
         return SamplingParams.from_dict({**numbers, **({"stop": tuple(stop)} if stop else {})})
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How the model is loaded."""
-
-    ctx_size: Annotated[
-        str | None,
-        option(
-            "-c",
-            "--ctx-size",
-            metavar="N",
-            help="Tokens of context; 0 is all the model was trained for. Default: that, up to 8192.",
-            panel="Loading",
-        ),
-    ] = None
-    gpu_layers: Annotated[
-        str | None,
-        option(
-            "-ngl",
-            "--gpu-layers",
-            metavar="N|auto",
-            help="Layers kept on the GPU; 0 is none, auto all of them. Default: auto.",
-            panel="Loading",
-        ),
-    ] = None
-    threads: Annotated[
-        str | None,
-        option("--threads", metavar="N", help="CPU threads. Default: one a physical core.", panel="Loading"),
-    ] = None
-
-    def spec(self) -> LoadSpec:
-        """Return how to load, with no path yet. Raises UsageError that names the range."""
-        layers = None if self.gpu_layers in (None, "auto") else self.gpu_layers
-        return LoadSpec(
-            path="",
-            context=_whole("--ctx-size", self.ctx_size, 0, _MAX_CONTEXT),
-            gpu_layers=_whole("--gpu-layers", layers, 0, _MAX_CONTEXT, "auto or "),
-            threads=_whole("--threads", self.threads, 1, _MAX_THREADS),
-        )
-
-
-def _whole(name: str, text: str | None, minimum: int, maximum: int, also: str = "") -> int | None:
-    if text is None:
-        return None
-    try:
-        value = int(text)
-    except ValueError:
-        value = minimum - 1
-    if not minimum <= value <= maximum:
-        raise UsageError(f"{name} {text}: give {also}a whole number from {minimum} to {maximum}")
-    return value
 
 
 @dataclass(frozen=True, slots=True)

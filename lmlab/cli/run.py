@@ -8,11 +8,12 @@ import typer
 
 from lmlab.backends import Failed, Finished, Loading, LoadSpec, Prefill, Ready, Started, TextPrompt, Token
 from lmlab.cli import notices, report
+from lmlab.cli.constraint_options import ConstraintOptions
 from lmlab.cli.interrupt import first_interrupt
+from lmlab.cli.load_options import LoadOptions, with_snapshots
 from lmlab.cli.opener import local_backend
 from lmlab.cli.options import (
     GeneralOptions,
-    LoadOptions,
     ModelOption,
     SamplingOptions,
     SystemOption,
@@ -38,7 +39,13 @@ cat report.txt | lmlab run Summarise this in one sentence
 
 lmlab run -m gemma3-270m --raw -n 40 "The quick brown fox"
 
-lmlab run --json --seed 7 Name a colour | jq .text"""
+lmlab run --json --seed 7 Name a colour | jq .text
+
+lmlab run --json-schema '{"type": "object", "properties": {"city": {"type": "string"}}}' "The capital of France?"
+
+cat letter.txt | lmlab run --draft lookup --kv-type q8_0 -c 16384 Correct the spelling
+
+lmlab run --lora style.gguf:0.5 --grammar list.gbnf Three colours"""
 
 # Reading a prompt takes no time to speak of until it takes more than this.
 _PREFILL_PATIENCE_S = 1.0
@@ -61,6 +68,7 @@ def run(
     ] = False,
     as_json: Annotated[bool, option("--json", help="One JSON object in place of the text.")] = False,
     sampling: SamplingOptions,
+    constraints: ConstraintOptions,
     load: LoadOptions,
     general: GeneralOptions,
 ) -> None:
@@ -69,10 +77,11 @@ def run(
     A model with a chat template answers; a base model continues the text.
     """
     general.apply()
-    params, spec = sampling.params(), load.spec()
+    params, constraint, spec = sampling.params(), constraints.constraint(), load.spec()
     paths = Paths.find()
     config = load_config(paths.config)
-    ask = Ask(_prompt_text(words or []), system, raw, parse_special)
+    spec = with_snapshots(spec, paths, config)
+    ask = Ask(_prompt_text(words or []), system, raw, parse_special, constraint)
     screen = _Screen(as_json, general.quiet, spec, params.merge(config.sampling), config.system)
     generation = Generation(
         ask,

@@ -15,8 +15,9 @@ from lmlab.terminal_text import one_line
 if TYPE_CHECKING:
     from lmlab.store import Session
 
-_FIELDS = ("id", "title", "model", "messages", "updated")
+_FIELDS = ("id", "title", "model", "messages", "snapshot_bytes", "updated")
 _TITLE, _MODEL = 1, 2
+_NUMBERS = ("messages", "on disk")
 _TITLE_LEAST = 12
 _MODEL_MOST = 24
 _GAP = 2
@@ -24,10 +25,11 @@ _GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A session, and how many ``messages`` its selected path has."""
+    """A session, how many ``messages`` its selected path has, and the bytes its snapshots take on disk."""
 
     session: Session
     messages: int
+    snapshot_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         session = self.session
@@ -36,14 +38,15 @@ class Row:
             "title": session.title,
             "model": session.model,
             "messages": self.messages,
+            "snapshot_bytes": self.snapshot_bytes,
             "created": _iso(session.created),
             "updated": _iso(session.updated),
         }
 
 
-def rows(sessions: Sequence[Session], lengths: Mapping[str, int]) -> list[Row]:
-    """Return a row for each of ``sessions``; ``lengths`` leaves out those without a message."""
-    return [Row(session, lengths.get(session.id, 0)) for session in sessions]
+def rows(sessions: Sequence[Session], lengths: Mapping[str, int], snapshots: Mapping[str, int]) -> list[Row]:
+    """Return a row for each of ``sessions``; ``lengths`` and ``snapshots`` leave out those without any."""
+    return [Row(session, lengths.get(session.id, 0), snapshots.get(session.id, 0)) for session in sessions]
 
 
 def tab_separated(rows: Sequence[Row]) -> str:
@@ -62,7 +65,7 @@ def table(rows: Sequence[Row]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    heads = ("id", "title", "model", "messages", "last written")
+    heads = ("id", "title", "model", "messages", "on disk", "last written")
     cells = [heads, *(_cells(row) for row in rows)]
     wanted = [max(cell_len(line[column]) for line in cells) for column in range(len(heads))]
     width = shutil.get_terminal_size().columns
@@ -72,7 +75,7 @@ def table(rows: Sequence[Row]) -> str:
     wanted[_TITLE] = max(min(wanted[_TITLE], width - others), _TITLE_LEAST)
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for head, cells_wide in zip(heads, wanted, strict=True):
-        justify: Literal["left", "right"] = "right" if head == "messages" else "left"
+        justify: Literal["left", "right"] = "right" if head in _NUMBERS else "left"
         table.add_column(head, width=cells_wide, no_wrap=True, overflow="ellipsis", justify=justify)
     for line in cells[1:]:
         table.add_row(*(Text(cell) for cell in line))
@@ -84,6 +87,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    from lmlab.models import size_text
+
     session = row.session
     model = session.model or ""
     return (
@@ -92,6 +97,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         # Of a path the file: the folders would leave no room for titles.
         one_line(PurePath(model).name if PurePath(model).is_absolute() else model),
         str(row.messages),
+        size_text(row.snapshot_bytes) if row.snapshot_bytes else "",
         session.updated.astimezone().strftime("%Y-%m-%d %H:%M"),
     )
 

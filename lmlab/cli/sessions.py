@@ -46,12 +46,15 @@ def list_sessions(
 ) -> None:
     """List the sessions, the one written to last first.
 
-    On a terminal as a table, anywhere else as a header and lines whose fields are separated by tabs.
+    On a terminal as a table, anywhere else as a header and lines whose fields are separated by tabs. The size is that of
+    a session's snapshots, which let it go on at once in a later program.
     """
     from lmlab.cli import session_table
+    from lmlab.store import snapshot_files
 
     with _opened() as store:
-        rows = session_table.rows(store.sessions(), store.lengths())
+        sizes = snapshot_files.sizes(Paths.find().snapshots)
+        rows = session_table.rows(store.sessions(), store.lengths(), sizes)
     stdout = Stdout()
     if as_json:
         stdout.json([row.to_dict() for row in rows])
@@ -115,7 +118,10 @@ def remove(
     ],
     yes: Annotated[bool, option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove sessions with all that was said in them. There is no way back."""
+    """Remove sessions with all that was said in them, and their snapshots. There is no way back."""
+    from lmlab.models import size_text
+    from lmlab.store import snapshot_files
+
     ask = not yes
     if ask and not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageError("nobody can be asked whether to remove it: there is no terminal; --yes removes it unasked")
@@ -127,7 +133,10 @@ def remove(
         with store.transaction():
             for session in found:
                 store.remove(session.id)
-    report.write_line(f"lmlab: removed {', '.join(session.id for session in found)}")
+    snapshots = Paths.find().snapshots
+    freed = sum(snapshot_files.remove(snapshots, session.id) for session in found)
+    removed = ", ".join(session.id for session in found)
+    report.write_line(f"lmlab: removed {removed}" + (f" and {size_text(freed)} of snapshots" if freed else ""))
 
 
 def _confirmed(sessions: tuple[Session, ...], lengths: dict[str, int]) -> bool:

@@ -338,7 +338,8 @@ class Chat:
                 self._on_event(reply, Failed(reply.request_id, _no_model()))
                 return
             said = messages(self._turns[:-1], self.system, model.fingerprint)
-            request = reply.request(model, self.asked, said)
+            session = None if self.session is None else self.session.id
+            request = reply.request(model, self.asked, said, session)
         handle = model.backend.generate(request, lambda event: self._on_event(reply, event))
         reply.begun(handle, lambda: self.asked)
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from lmlab.backends import (
     Backend,
     ChatPrompt,
+    Constraint,
     Event,
     Failed,
     Finished,
@@ -33,6 +34,7 @@ from lmlab.backends import (
     Usage,
 )
 from lmlab.errors import EngineStopped, LmlabError, StoreError, UsageError
+from lmlab.lab.draft import with_draft
 from lmlab.models import ModelFile, Progress, remember, resolve
 from lmlab.sampling import SamplingParams
 from lmlab.settings import Config, Paths
@@ -46,12 +48,14 @@ class Ask:
     """What to answer. ``raw`` sends ``text`` without a chat template; a base model never has one.
 
     ``parse_special`` makes special tokens in a text without a template special; elsewhere they are plain text.
+    ``constraint`` is what the reply must look like.
     """
 
     text: str
     system: str | None = None
     raw: bool = False
     parse_special: bool = False
+    constraint: Constraint | None = None
 
     def prompt(self, chat_template: bool, default_system: str | None = None) -> Prompt:
         """Return the prompt for a model with or without a template. Raises UsageError for what it could only ignore."""
@@ -157,32 +161,38 @@ class Generation:
 
         Raises LmlabError when there is no reply, and whatever the listener raises.
         """
-        model = self._resolve()
-        if model is None:
-            return None
-        prompt = self._ask.prompt(model.header.chat_template is not None, self._config.system)
-        self._listener(Opened(model, prompt))
-        backend = self._opener(replace(self._load, path=str(model.path)), self._inbox.put)
         try:
-            request = Request("run", prompt, self._sampling.merge(self._config.sampling), self._logprobs)
-            return self._collect(model, backend.generate(request, self._inbox.put))
-        finally:
-            backend.close()
-
-    def _resolve(self) -> ModelFile | None:
-        try:
-            return resolve(
-                self._ref,
-                paths=self._paths,
-                config=self._config,
-                offline=self._offline,
-                progress=self._listener,
-                cancelled=lambda: self._cancelled,
-            )
+            model = self._resolve(self._ref)
+            load = with_draft(self._load, self._resolve)
         except LmlabError:
             if self._cancelled:
                 return None
             raise
+        prompt = self._ask.prompt(model.header.chat_template is not None, self._config.system)
+        self._listener(Opened(model, prompt))
+        # One request of one candidate needs one sequence.
+        backend = self._opener(replace(load, path=str(model.path), sequences=1), self._inbox.put)
+        try:
+            request = Request(
+                "run",
+                prompt,
+                self._sampling.merge(self._config.sampling),
+                self._logprobs,
+                constraint=self._ask.constraint,
+            )
+            return self._collect(model, backend.generate(request, self._inbox.put))
+        finally:
+            backend.close()
+
+    def _resolve(self, ref: str | None) -> ModelFile:
+        return resolve(
+            ref,
+            paths=self._paths,
+            config=self._config,
+            offline=self._offline,
+            progress=self._listener,
+            cancelled=lambda: self._cancelled,
+        )
 
     def _remember(self, model: ModelFile) -> None:
         try:

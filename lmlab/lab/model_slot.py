@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from lmlab.backends import Backend, LoadSpec, ModelInfo, Status, StatusSink
 from lmlab.errors import LmlabError, ModelError
+from lmlab.lab.draft import with_draft
 from lmlab.models import ModelFile, Progress
 from lmlab.sampling import SamplingParams
 from lmlab.settings import Config, Paths
@@ -154,17 +155,21 @@ class ModelSlot:
             if self._job is job:
                 self._listener.on_progress(value)
 
-        try:
-            file = self._resolve(
-                job.ref,
+        def find(ref: str | None) -> ModelFile:
+            return self._resolve(
+                ref,
                 paths=self._paths,
                 config=self._config,
                 offline=self._offline,
                 progress=progress,
                 cancelled=job.cancelled.is_set,
             )
+
+        try:
+            file = find(job.ref)
+            spec = replace(with_draft(self._load, find), path=str(file.path))
             model = OpenModel(file, self._fingerprint(file.path), _transcript_for(file))
-            opened = self._swap_in(job, model)
+            opened = self._swap_in(job, model, spec)
         except LmlabError as error:
             if self._done(job):
                 self._listener.on_open_failed(error)
@@ -177,7 +182,7 @@ class ModelSlot:
         if opened:
             self._listener.on_open(model)
 
-    def _swap_in(self, job: _Job, model: OpenModel) -> bool:
+    def _swap_in(self, job: _Job, model: OpenModel, spec: LoadSpec) -> bool:
         with self._swapping:
             if self._job is not job:
                 return False
@@ -185,7 +190,6 @@ class ModelSlot:
             if old is not None:
                 old.backend.close()
                 model.replaces = True
-            spec = replace(self._load, path=str(model.file.path))
             model.backend = self._opener(spec, lambda status: self._listener.on_status(model, status))
             self.current = model
             model.backend.start()

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from lmlab.errors import UsageError
 from lmlab.lab import slash_set
 from lmlab.lab.chat import Chat
+from lmlab.lab.engine_words import about_engine, about_reply
 from lmlab.lab.model_slot import size_and_quantization
 from lmlab.terminal_text import one_line
 
@@ -136,6 +137,15 @@ def _session(chat: Chat, rest: str) -> SlashResult:
     )
 
 
+def _stats(chat: Chat, rest: str) -> SlashResult:
+    _nothing_after("stats", rest)
+    if chat.info is None:
+        raise UsageError("no model is loaded yet: /stats says how it was, once it is")
+    replies = [turn.reply for turn in chat.turns if turn.reply is not None and turn.reply.usage is not None]
+    latest = about_reply(replies[-1].usage, replies[-1].timings) if replies else ()
+    return SlashResult((*about_engine(chat.info), *latest))
+
+
 def _clear(chat: Chat, rest: str) -> SlashResult:
     _nothing_after("clear", rest)
     old = chat.session
@@ -207,6 +217,7 @@ COMMANDS: tuple[Command, ...] = (
         _save,
     ),
     Command(("session",), "", "Say where this session is kept and how to go on with it.", "/session", _session),
+    Command(("stats",), "", "Say how the model was loaded and what the latest reply cost.", "/stats", _stats),
     Command(("clear",), "", "Begin a new session; this one is kept.", "/clear", _clear),
     Command(("help", "?"), "[COMMAND]", "List the commands, or explain one.", "/help set", _help),
     Command(("bye", "exit", "quit"), "", "Leave.", "/bye", _bye),

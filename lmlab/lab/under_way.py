@@ -27,13 +27,15 @@ class ReplyUnderWay(ReplyState):
         self._stop_asked = False
         self._following = threading.Lock()
 
-    def request(self, model: OpenModel, asked: SamplingParams, messages: tuple[Message, ...]) -> Request:
-        """Take ``model`` for this reply and return what it is asked."""
+    def request(
+        self, model: OpenModel, asked: SamplingParams, messages: tuple[Message, ...], session: str | None
+    ) -> Request:
+        """Take ``model`` for this reply, in ``session``, and return what it is asked."""
         self.model = model
         self._sent = model.asked_of(asked)
         self.record = replace(self.record, asked=asked, model=model.file.ref, fingerprint=model.fingerprint)
         template = model.transcript.source if model.transcript else None
-        return Request(self.request_id, ChatPrompt(messages, template), self._sent)
+        return Request(self.request_id, ChatPrompt(messages, template), self._sent, session=session)
 
     def begun(self, handle: Handle, asked: Callable[[], SamplingParams]) -> None:
         """Take the request's ``handle``, and catch up on what was wanted before it was there."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from lmlab.backends import Applied, Failed, Finished, Loading, ModelInfo, Prefill, Ready, Started, Stopped, Token
+from lmlab.backends import Applied, Event, Failed, Finished, Loading, ModelInfo, Prefill, Ready, Started, Stopped, Token
 from lmlab.errors import LmlabError
 from lmlab.lab.events import ChatEvent, Fetching, ModelFailed, Notice, SaveFailed
 from lmlab.models import Progress
@@ -187,7 +187,7 @@ class ScreenState:
                 if self.reply is not None and not self.reply.ended:
                     self._fold_reply(self.reply, event)
 
-    def _fold_reply(self, reply: LiveReply, event: Started | Prefill | Token | Applied | Finished | Failed) -> None:
+    def _fold_reply(self, reply: LiveReply, event: Event) -> None:
         if reply.request_id is None and event.request_id != self._before:
             reply.request_id = event.request_id
         if event.request_id != reply.request_id:

@@ -18,8 +18,8 @@ def open_model(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Open benches that are closed in the end."""
     benches: list[Bench] = []
 
-    def open_it(path: Path | str, context: int = 1024, logs: Path | None = None) -> Bench:
-        benches.append(Bench(path, logs or tmp_path / "logs", context))
+    def open_it(path: Path | str, context: int = 1024, logs: Path | None = None, **options: object) -> Bench:
+        benches.append(Bench(path, logs or tmp_path / "logs", context, **options))
         return benches[-1]
 
     yield open_it

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from lmlab.backends import (
+    CandidateEnded,
+    Distribution,
     Event,
     Failed,
     Finished,
+    Inspect,
     LoadSpec,
     Prompt,
     Request,
+    Reweigh,
     Started,
     Status,
     Stopped,
@@ -101,6 +106,16 @@ class Reply:
     def tokens(self) -> list[Token]:
         return [event for event in self.events if isinstance(event, Token)]
 
+    def ends(self) -> list[CandidateEnded]:
+        """Each candidate's end, by number, once all have ended."""
+        self.end()
+        ended = [event for event in self.events if isinstance(event, CandidateEnded)]
+        return sorted(ended, key=lambda event: event.candidate)
+
+    def text_of(self, candidate: int) -> str:
+        end = self.ends()[candidate]
+        return "".join(token.text for token in self.tokens if token.candidate == candidate) + end.tail
+
     @property
     def text(self) -> str:
         tail = self.finished().tail
@@ -110,12 +125,12 @@ class Reply:
 class Bench:
     """A backend, what it said of itself, and requests to it. ``on_status`` may act on the backend's thread."""
 
-    def __init__(self, path: Path | str, log_folder: Path, context: int = 1024) -> None:
+    def __init__(self, path: Path | str, log_folder: Path, context: int = 1024, **options: object) -> None:
         self.logs = log_folder
         self.statuses: list[Status] = []
         self.on_status: Callable[[Status], None] = lambda _status: None
         # One thread: tests run beside other programs, and threads that spin for a busy core are slow.
-        spec = LoadSpec(str(path), context=context, gpu_layers=0, threads=1)
+        spec = LoadSpec(str(path), context=context, gpu_layers=0, threads=1, **options)  # type: ignore[arg-type]
         self.backend = LocalBackend(spec, self._status, log_folder=log_folder)
         self._count = 0
 
@@ -145,13 +160,24 @@ class Bench:
         *,
         logprobs: bool = False,
         on_event: Callable[[LocalHandle, Event], None] | None = None,
+        options: Mapping[str, object] = {},
         **values: object,
     ) -> Reply:
-        """Send a request; ``on_event`` gets its handle too. ``values`` are more sampling parameters."""
+        """Send a request; ``on_event`` gets its handle too. ``options`` are the request's, ``values`` are more sampling
+        parameters."""
         self._count += 1
         handle = LocalHandle(self.backend, f"request {self._count}")
         reply = Reply(handle, None if on_event is None else lambda event: on_event(handle, event))
         asked = TextPrompt(prompt) if isinstance(prompt, str) else prompt
         given = SamplingParams(**values).merge(sampling)  # type: ignore[arg-type]
-        assert self.backend.generate(Request(handle.request_id, asked, given, logprobs), reply) == handle
+        new = Request(handle.request_id, asked, given, logprobs, **options)  # type: ignore[arg-type]
+        assert self.backend.generate(new, reply) == handle
         return reply
+
+    def look(self, command: Inspect | Reweigh) -> Distribution | Failed:
+        """Ask what was weighed at one place, and wait for the answer."""
+        answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.backend.inspect(command, answers.put)
+        answer = answers.get(timeout=LIMIT_S)
+        assert isinstance(answer, Distribution | Failed)
+        return answer

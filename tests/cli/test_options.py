@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import Fake, Lmlab, Terminal
 
-from lmlab.backends import LoadSpec
-from lmlab.cli.options import LoadOptions, SamplingOptions
+from lmlab.backends import Constraint, LoadSpec, Lora, Snapshots
+from lmlab.cli.load_options import LoadOptions
+from lmlab.cli.options import SamplingOptions
 from lmlab.sampling import SamplingParams
+from lmlab.settings import SNAPSHOT_BUDGET
 
 EVERY_SAMPLING_OPTION = {
     "--temp": ("temperature", 0.3),
@@ -46,6 +49,7 @@ def test_a_variable_does_what_its_option_does(
     assert fake.backend.requests[0].sampling == SamplingParams().with_value(name, value)
 
 
+@pytest.mark.parametrize("command", ["run", "chat"])
 @pytest.mark.parametrize(
     ("arguments", "spec"),
     [
@@ -53,16 +57,115 @@ def test_a_variable_does_what_its_option_does(
         (("-c", "4096"), LoadSpec("", context=4096)),
         (("--ctx-size", "0"), LoadSpec("", context=0)),
         (("-ngl", "0"), LoadSpec("", gpu_layers=0)),
-        (("-ngl", "12", "-n", "5"), LoadSpec("", gpu_layers=12)),
+        (("-ngl", "12", "--seed", "5"), LoadSpec("", gpu_layers=12)),
         (("--gpu-layers", "auto"), LoadSpec("")),
         (("--threads", "3"), LoadSpec("", threads=3)),
+        (("--flash-attn", "on"), LoadSpec("", flash_attention=True)),
+        (("--flash-attn", "off"), LoadSpec("", flash_attention=False)),
+        (("--flash-attn", "auto"), LoadSpec("")),
+        (("--kv-type", "q8_0"), LoadSpec("", key_type="q8_0", value_type="q8_0")),
+        (("--kv-type", "q8_0,f16"), LoadSpec("", key_type="q8_0", value_type="f16")),
+        (("--kv-type", "q4_0,f16", "--flash-attn", "off"), LoadSpec("", key_type="q4_0", flash_attention=False)),
+        (("--draft", "lookup"), LoadSpec("", draft="lookup")),
+        (("--deterministic",), LoadSpec("", deterministic=True)),
+        (("--no-cache",), LoadSpec("", reuse=False)),
     ],
 )
-def test_loading_options_reach_the_backend(fake: Fake, lmlab: Lmlab, arguments: Sequence[str], spec: LoadSpec) -> None:
-    assert lmlab("run", "hi", *arguments).code == 0
-    assert fake.backend.spec == LoadSpec(
-        str(fake.model.path), context=spec.context, gpu_layers=spec.gpu_layers, threads=spec.threads
-    )
+def test_loading_options_reach_the_backend(
+    fake: Fake, lmlab: Lmlab, home: Path, command: str, arguments: Sequence[str], spec: LoadSpec
+) -> None:
+    assert lmlab(command, *(["hi"] if command == "run" else ["--plain"]), *arguments).code == 0
+    reuses = spec.reuse and not spec.deterministic
+    snapshots = Snapshots(str(home / "snapshots"), SNAPSHOT_BUDGET) if reuses else None
+    sequences = 1 if command == "run" else spec.sequences
+    assert fake.backend.spec == replace(spec, path=str(fake.model.path), snapshots=snapshots, sequences=sequences)
+
+
+def test_the_config_file_says_how_much_is_kept_on_disk(fake: Fake, lmlab: Lmlab, home: Path) -> None:
+    home.mkdir()
+    for said, budget in (("'2 MB'", 2_000_000), ("0", None)):
+        (home / "config.toml").write_text(f"snapshot_budget = {said}\n")
+        assert lmlab("run", "hi").code == 0
+        snapshots = fake.backend.spec.snapshots
+        assert (snapshots and snapshots.budget) == budget
+
+
+def test_a_draft_model_is_found_as_any_model_is(fake: Fake, lmlab: Lmlab) -> None:
+    assert lmlab("run", "hi", "-m", "big", "--draft", "small", "--offline").code == 0
+    assert fake.resolved == [("big", True), ("small", True)]
+    assert fake.backend.spec.draft == str(fake.model.path)
+    assert lmlab("chat", "--plain", "big", "--draft", "small").code == 0
+    assert fake.resolved[2:] == [("big", False), ("small", False)]
+    assert fake.backend.spec.draft == str(fake.model.path)
+
+
+def test_adapters_have_scales(fake: Fake, lmlab: Lmlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b.gguf", "c.gguf", "d:0.5"):
+        (tmp_path / name).touch()
+    lmlab("run", "hi", "--lora", "a b.gguf", "--lora", "c.gguf:-0.25", "--lora", "d:0.5")
+    paths = [str(tmp_path / name) for name in ("a b.gguf", "c.gguf", "d:0.5")]
+    assert fake.backend.spec.lora == (Lora(paths[0]), Lora(paths[1], -0.25), Lora(paths[2]))
+    monkeypatch.setenv("LMLAB_LORA", "a b.gguf:2\nc.gguf\n")
+    lmlab("run", "hi")
+    assert fake.backend.spec.lora == (Lora(paths[0], 2.0), Lora(paths[1]))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "spec"),
+    [
+        ("LMLAB_KV_TYPE", "q8_0", {"key_type": "q8_0", "value_type": "q8_0"}),
+        ("LMLAB_FLASH_ATTN", "on", {"flash_attention": True}),
+        ("LMLAB_DRAFT", "lookup", {"draft": "lookup"}),
+        ("LMLAB_DETERMINISTIC", "1", {"deterministic": True}),
+        ("LMLAB_NO_CACHE", "1", {"reuse": False}),
+    ],
+)
+def test_a_variable_says_how_to_load(
+    fake: Fake, lmlab: Lmlab, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, spec: dict[str, Any]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert lmlab("run", "hi").code == 0
+    assert {name: getattr(fake.backend.spec, name) for name in spec} == spec
+
+
+def test_a_grammar_and_a_schema_reach_the_model(
+    fake: Fake, lmlab: Lmlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grammar, schema = tmp_path / "g.gbnf", tmp_path / "s.json"
+    grammar.write_text('root ::= "ja" | "nein" # ä', encoding="utf-8")
+    schema.write_text('{"type": "object"}', encoding="utf-8-sig")
+    for arguments, constraint in (
+        ((), None),
+        (("--grammar", str(grammar)), Constraint("gbnf", 'root ::= "ja" | "nein" # ä')),
+        (("--json-schema", str(schema)), Constraint("json-schema", '{"type": "object"}')),
+        (("--json-schema", ' {"type": "array"}'), Constraint("json-schema", '{"type": "array"}')),
+    ):
+        assert lmlab("run", "hi", *arguments).code == 0
+        assert fake.backend.requests[0].constraint == constraint
+    monkeypatch.setenv("LMLAB_JSON_SCHEMA", "{}")
+    assert lmlab("run", "hi").code == 0
+    assert fake.backend.requests[0].constraint == Constraint("json-schema", "{}")
+
+
+def test_what_cannot_constrain_is_one_line_and_exit_code_2(fake: Fake, lmlab: Lmlab, tmp_path: Path) -> None:
+    binary, broken = tmp_path / "binary", tmp_path / "broken.json"
+    binary.write_bytes(b"\xff\xfe\x00")
+    broken.write_text("{'type': 1}")
+    for arguments, message in (
+        (("--grammar", str(tmp_path / "none")), "cannot read it: No such file"),
+        (("--grammar", str(tmp_path)), "cannot read it: Is a directory"),
+        (("--grammar", str(binary)), "the file is no UTF-8 text"),
+        (("--json-schema", str(broken)), "--json-schema: this is no JSON: Expecting property name"),
+        (("--json-schema", "{nonsense}"), "--json-schema: this is no JSON: Expecting property name"),
+        (("--json-schema", "[" * 10), "cannot read it: No such file"),
+        (("--json-schema", '{"a":' * 100_000), "nested too deeply"),
+        (("--json-schema", "{}", "--grammar", str(broken)), "give one of them"),
+    ):
+        outcome = lmlab("run", "hi", *arguments)
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert message in outcome.err
+    assert fake.resolved == []
 
 
 def test_stop_texts_come_from_options_or_else_one_a_line() -> None:
@@ -99,6 +202,19 @@ def test_flag_beats_variable_beats_config_file(
         (("-c", "-5"), "--ctx-size -5: give a whole number from 0 to 2147483647"),
         (("-ngl", "most"), "--gpu-layers most: give auto or a whole number from 0 to 2147483647"),
         (("--threads", "0"), "--threads 0: give a whole number from 1 to 512"),
+        (("--flash-attn", "yes"), "--flash-attn yes: give auto, on or off"),
+        (
+            ("--kv-type", "q9"),
+            "--kv-type q9: there is no type 'q9'; give one, or one for keys and one for values, of f32, f16",
+        ),
+        (("--kv-type", "f16,"), "--kv-type f16,: there is no type ''"),
+        (("--kv-type", "f16,f16,f16"), "--kv-type f16,f16,f16: there is no type 'f16,f16'"),
+        (("--kv-type", "q8_0", "--flash-attn", "off"), "--kv-type q8_0: a q8_0 V cache needs flash attention"),
+        (("--deterministic", "--draft", "lookup"), "--draft changes the shape of batches"),
+        (("--lora", "none.gguf"), "--lora none.gguf: there is no file none.gguf; give FILE or FILE:SCALE"),
+        (("--lora", "none.gguf:2"), "--lora none.gguf:2: there is no file none.gguf"),
+        (("--lora", "x:nan"), "--lora x:nan: the scale must be a finite number"),
+        (("--lora", "x:"), "--lora x:: there is no file x:"),
         (("--temp",), "Option '--temp' requires an argument"),
         (("--tmep", "1"), "No such option: --tmep"),
     ],
@@ -209,6 +325,32 @@ def test_the_shell_completes_models(
     assert ended.value.code == 0
     offered = capsys.readouterr().out.split()
     assert offered == ["smollm2", "gemma3-270m", "small", "fast", str(home / "models" / "mine.gguf")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("--flash-attn o", ["on", "off"]),
+        ("-ngl a", ["auto"]),
+        ("--kv-type q8", ["q8_0"]),
+        ("--kv-type q8_0,f", ["q8_0,f32", "q8_0,f16"]),
+        ("--draft ", ["lookup", "smollm2", "gemma3-270m"]),
+        ("--draft smo", ["smollm2"]),
+    ],
+)
+def test_the_shell_completes_values(
+    lmlab: Lmlab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    offered: list[str],
+) -> None:
+    monkeypatch.setenv("_LMLAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"lmlab run {typed}")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    with pytest.raises(SystemExit):
+        lmlab()
+    assert capsys.readouterr().out.split() == offered
 
 
 def test_a_broken_config_file_is_one_line(fake: Fake, lmlab: Lmlab, home: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 from harness import Lmlab, Outcome, Terminal
 
 from lmlab.settings import Paths
+from lmlab.snapshot_layout import folder_name, new_name
 from lmlab.store import Reply, Session, Store
 
-HEADER = "id\ttitle\tmodel\tmessages\tupdated\n"
+HEADER = "id\ttitle\tmodel\tmessages\tsnapshot_bytes\tupdated\n"
 
 
 @pytest.fixture
@@ -27,6 +28,14 @@ def said(store: Store, text: str, reply: str = "Yes.", model: str = "smollm2") -
     question = store.add_turn(session.id, None, text)
     store.add_turn(session.id, question.id, reply, reply=Reply(status="done", model=model))
     return store.session(session.id)
+
+
+def kept(session: Session, size: int) -> Path:
+    """Make a snapshot of ``session``, of ``size`` bytes."""
+    path = Paths.find().snapshots / folder_name(session.id) / new_name("0" * 64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    return path
 
 
 @pytest.fixture
@@ -66,7 +75,7 @@ def test_a_pipe_gets_a_header_and_a_line_each_newest_first(lmlab: Lmlab, store: 
     outcome = lmlab("sessions", "list")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == HEADER + "".join(
-        f"{session.id}\t{title}\tsmollm2\t2\t{session.updated.isoformat(timespec='seconds')}\n"
+        f"{session.id}\t{title}\tsmollm2\t2\t0\t{session.updated.isoformat(timespec='seconds')}\n"
         for session, title in ((new, "tab and line"), (old, "Why?"))
     )
 
@@ -81,6 +90,7 @@ def test_json_is_one_array(lmlab: Lmlab, store: Store) -> None:
         "title": "Größe?",
         "model": "smollm2",
         "messages": 2,
+        "snapshot_bytes": 0,
         "created": session.created.isoformat(timespec="seconds"),
         "updated": session.updated.isoformat(timespec="seconds"),
     }
@@ -92,11 +102,25 @@ def test_a_terminal_gets_a_table_whose_titles_alone_are_cut(on_terminal: Lmlab, 
     store.rename(store.create_session().id, "[red]\x1b[2J")
     lines = on_terminal("sessions", "list").out.splitlines()
     written = session.updated.astimezone().strftime("%Y-%m-%d %H:%M")
-    assert lines[0].split() == ["id", "title", "model", "messages", "last", "written"]
+    assert lines[0].split() == ["id", "title", "model", "messages", "on", "disk", "last", "written"]
     assert "[red]␛[2J" in lines[1]
     assert lines[2].startswith(f"{session.id}  日本語")
     assert "…" in lines[2]
-    assert lines[2].endswith(f"  mine.gguf         2  {written}")
+    assert lines[2].endswith(f"  mine.gguf         2           {written}")
+
+
+def test_the_list_says_how_much_disk_the_snapshots_of_a_session_take(
+    lmlab: Lmlab, on_terminal: Lmlab, store: Store
+) -> None:
+    with_two, without = said(store, "one"), said(store, "two")
+    kept(with_two, 1_200_000)
+    kept(with_two, 800_000)
+    listed = json.loads(lmlab("sessions", "list", "--json").out)
+    assert {row["id"]: row["snapshot_bytes"] for row in listed} == {with_two.id: 2_000_000, without.id: 0}
+    assert [line.split("\t")[4] for line in lmlab("sessions", "list").out.splitlines()[1:]] == ["0", "2000000"]
+    lines = on_terminal("sessions", "list").out.splitlines()
+    assert "2     2 MB  2" in lines[2]
+    assert "MB" not in lines[1]
 
 
 # show and export
@@ -198,6 +222,22 @@ def test_remove_takes_several_and_all_or_none_of_them(lmlab: Lmlab, store: Store
     outcome = lmlab("sessions", "remove", "-y", first.id, second.id, first.id)
     assert (outcome.code, outcome.err) == (0, f"lmlab: removed {first.id}, {second.id}\n")
     assert store.sessions() == (kept,)
+
+
+def test_remove_takes_the_snapshots_too_and_says_how_much_they_were(lmlab: Lmlab, store: Store) -> None:
+    first, second, spared = (said(store, text) for text in ("one", "two", "three"))
+    files = [kept(session, 1_500_000) for session in (first, second, spared)]
+    outcome = lmlab("sessions", "remove", "-y", first.id, second.id)
+    assert (outcome.code, outcome.err) == (0, f"lmlab: removed {first.id}, {second.id} and 3 MB of snapshots\n")
+    assert [file.exists() for file in files] == [False, False, True]
+    assert not files[0].parent.exists()
+
+
+def test_a_removal_that_is_refused_keeps_the_snapshots(lmlab: Lmlab, store: Store) -> None:
+    session = said(store, "one")
+    file = kept(session, 10)
+    assert lmlab("sessions", "remove", "-y", session.id, "zzzzzzz").code == 1
+    assert file.exists()
 
 
 # Completion

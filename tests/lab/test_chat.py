@@ -83,11 +83,13 @@ def test_a_reply_is_told_and_recorded_with_all_that_reproduces_it(desk: Desk) ->
         Token(name, 1, 101, "."),
         end,
     ]
+    assert desk.chat.session is not None
     assert backend.requests == [
         Request(
             name,
             ChatPrompt((Message("system", "Be brief."), Message("user", "How are you?"))),
             SamplingParams(top_p=0.9),
+            session=desk.chat.session.id,
         )
     ]
     question, answer = desk.chat.turns

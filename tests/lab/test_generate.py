@@ -143,7 +143,7 @@ def test_a_reply_is_whole(lab: Lab) -> None:
     assert (result.usage.prompt_tokens, result.usage.cached_tokens, result.usage.completion_tokens) == (7, 3, 2)
     assert (result.sampling.temperature, result.sampling.top_k, result.sampling.seed) == (0.5, 40, FAKE_SEED)
     assert (result.model, result.info) == (lab.model, lab.backend.info)
-    assert lab.backend.spec == LoadSpec(path=str(lab.model.path), threads=3)
+    assert lab.backend.spec == LoadSpec(path=str(lab.model.path), threads=3, sequences=1)
     assert lab.backend.requests[0].logprobs
     assert lab.backend.closed
 

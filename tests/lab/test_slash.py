@@ -109,6 +109,20 @@ def test_model(desk: Desk) -> None:
     assert run(desk.chat, "/model").lines == (f"fake: {path}", "135M Q4_0, context 8,192 of 8,192 tokens")
 
 
+def test_stats(desk: Desk) -> None:
+    with pytest.raises(UsageError, match="no model is loaded yet"):
+        run(desk.chat, "/stats")
+    desk.open("fake")
+    lines = run(desk.chat, "/stats").lines
+    assert lines[0].startswith("context 8,192 tokens, up to 8 sequences at once")
+    assert "KV cache f16 (K) and f16 (V), reuse: full" in lines[1]
+    assert "weights 1 MB (mapped from the file)" in lines[2]
+    before = len(lines)
+    desk.chat.send("Hello")
+    desk.backends[0].finish()
+    assert run(desk.chat, "/stats").lines[before].startswith("latest reply: 10 prompt tokens, 0 cached; 4 drawn")
+
+
 def test_a_model_that_is_a_path_is_named_once(desk: Desk) -> None:
     path = str(model_file("own").path)
     desk.models[path] = replace(model_file("own"), ref=path)

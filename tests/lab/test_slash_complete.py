@@ -10,7 +10,7 @@ from lmlab.lab.slash_complete import complete
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("/s", ["/set ", "/system ", "/save ", "/session"]),
+        ("/s", ["/set ", "/system ", "/save ", "/session", "/stats"]),
         ("/SE", ["/set ", "/session"]),
         ("/ex", ["/exit"]),
         ("/zzz", []),

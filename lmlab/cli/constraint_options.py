@@ -1,0 +1,58 @@
+"""The options that say what a reply must look like. Knows nothing of how that is made sure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+from lmlab.backends import Constraint
+from lmlab.cli.options import option
+from lmlab.errors import UsageError
+from lmlab.settings import expanded
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintOptions:
+    """What the reply must look like."""
+
+    grammar: Annotated[
+        str | None,
+        option("--grammar", metavar="FILE", help="The reply follows this GBNF grammar.", panel="Constraints"),
+    ] = None
+    json_schema: Annotated[
+        str | None,
+        option(
+            "--json-schema",
+            metavar="FILE|TEXT",
+            help="The reply is JSON that fits this JSON Schema: a file, or the schema itself, {...}.",
+            panel="Constraints",
+        ),
+    ] = None
+
+    def constraint(self) -> Constraint | None:
+        """Return what was asked for. Raises UsageError for a file that cannot be read, or holds no JSON."""
+        if self.grammar is not None and self.json_schema is not None:
+            raise UsageError("--grammar and --json-schema both say what the reply looks like: give one of them")
+        if self.grammar is not None:
+            return Constraint("gbnf", _read("--grammar", self.grammar))
+        if self.json_schema is None:
+            return None
+        typed = self.json_schema.lstrip()
+        text = typed if typed.startswith("{") else _read("--json-schema", self.json_schema)
+        try:
+            json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"--json-schema: this is no JSON: {error}") from None
+        except RecursionError:
+            raise UsageError("--json-schema: this JSON is nested too deeply to be read") from None
+        return Constraint("json-schema", text)
+
+
+def _read(name: str, file: str) -> str:
+    try:
+        return expanded(file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{name} {file}: cannot read it: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} {file}: the file is no UTF-8 text") from None
