@@ -1,8 +1,10 @@
 """The yardstick: llama-cpp-python's low-level calls and nothing else, in a process of its own.
 
-    python benchmarks/bare_loop.py MODEL TOKENS THREADS
+    python benchmarks/bare_loop.py MODEL TOKENS THREADS [--like-lmlab]
 
 Prints one JSON line for each line it reads on standard input, so that it can take turns with what it is compared with.
+``--like-lmlab`` reads the weights into memory, as lmlab's worker does, instead of mapping the file; whoever starts it so
+gives it the worker's environment too.
 """
 
 from __future__ import annotations
@@ -19,11 +21,18 @@ PROMPT = b"The history of the sea is a long one. In the beginning"
 
 
 def main() -> None:
-    path, tokens, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    path, tokens, threads, options = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     silent = llama_cpp.llama_log_callback(lambda *_: None)
     llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
-    model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
+    how = llama_cpp.llama_model_default_params()
+    if options == ["--like-lmlab"]:
+        how.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
+    elif options:
+        raise SystemExit(f"unknown option {options[0]}: there is --like-lmlab")
+    model = llama_cpp.llama_model_load_from_file(path.encode(), how)
+    if not model:
+        raise SystemExit(f"llama.cpp could not load {path}")
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = 8192
     parameters.n_threads = parameters.n_threads_batch = threads

@@ -38,7 +38,7 @@ def test_the_tree_is_drawn_in_the_docstring(kind: type[LmlabError]) -> None:
 
 
 def test_wrong_usage_and_only_that_exits_with_2() -> None:
-    assert {kind.__name__ for kind in TREE if kind.exit_code == 2} == {"UsageError", "SamplingError"}
+    assert {kind.__name__ for kind in TREE if kind.exit_code == 2} == {"UsageError", "SamplingError", "ConstraintError"}
     assert {kind.exit_code for kind in TREE} == {1, 2}
 
 

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmlab.errors import SamplingError
-from lmlab.sampling import BY_NAME, DEFAULTS, PARAMETERS, Parameter, SamplingParams, ineffective, recommended
+from lmlab.sampling import (
+    BY_NAME,
+    DEFAULTS,
+    PARAMETERS,
+    Parameter,
+    SamplingParams,
+    candidate_seed,
+    ineffective,
+    recommended,
+)
 
 NAMES = [f.name for f in fields(SamplingParams)]
 VALUES = st.fixed_dictionaries(
@@ -192,3 +201,22 @@ def test_what_has_no_effect(changes: dict[str, Any], names: set[str]) -> None:
 def test_format(value: float | None, text: str) -> None:
     assert BY_NAME["temperature"].format(value) == text
     assert BY_NAME["top_k"].format(40) == "40"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42, 2**32 - 2])
+def test_candidates_have_seeds_of_their_own(seed: int) -> None:
+    seeds = [candidate_seed(seed, candidate) for candidate in range(256)]
+    assert seeds[0] == seed
+    assert len(set(seeds)) == 256
+    assert all(0 <= found <= BY_NAME["seed"].maximum for found in seeds)
+    assert seeds == [candidate_seed(seed, candidate) for candidate in range(256)]
+
+
+def test_neighbouring_seeds_share_no_candidates() -> None:
+    seeds = [candidate_seed(seed, candidate) for seed in range(64) for candidate in range(64)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_the_seeds_of_candidates_stay_what_they_are() -> None:
+    """A recorded run is repeated by its seed: another hash would make it another run."""
+    assert [candidate_seed(42, candidate) for candidate in range(4)] == [42, 4156582098, 2445218553, 3319172875]
