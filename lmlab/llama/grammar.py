@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 """llama_token_data."""
 
-MAX_SECONDS = 5.0
-"""Of computing, for one token. A grammar that can be read in many ways at once needs more at each."""
+MAX_SECONDS = 2.0
+"""Of computing, for one token. A grammar that can be read in many ways at once needs several times more at each, and no
+call of llama.cpp can be cut short: it is given up at the first that took longer."""
 
 _SECOND_BYTES = {0xE0: range(0xA0, 0xC0), 0xED: range(0x80, 0xA0), 0xF0: range(0x90, 0xC0), 0xF4: range(0x80, 0x90)}
 """What may follow these bytes in UTF-8. llama.cpp takes any continuation, and for another character."""

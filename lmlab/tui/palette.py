@@ -46,6 +46,7 @@ def offers(app: ChatApp) -> list[Offer]:
         command("read"),
         command("set"),
         command("session"),
+        command("stats"),
         Offer(_QUIT, "Leave; the session is kept", app.action_leave),
     ]
 
