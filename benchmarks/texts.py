@@ -63,6 +63,9 @@ PROMPTS = (
     "Rain had fallen for three weeks when the river",
 )
 
+COUNTING = tuple(", ".join(str(number) for number in range(start, start + 6)) + "," for start in range(110, 910, 100))
+"""Eight beginnings that a model, drawing greedily, goes on with for long."""
+
 _EXAMPLES = (
     ("The kettle boils quickly and looks lovely on the shelf.", "positive"),
     ("The zip of the tent broke on the very first night.", "negative"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import texts
-from sides import DRAWN, Lmlab, Reply, find_tool, llama_batched_bench, sampling
+from sides import GREEDY, Lmlab, Reply, find_tool, llama_batched_bench, sampling
 from table import NotMeasured, Row, Setting, alternate, middle, ratios
 
 from lmlab.backends import TextPrompt
@@ -25,13 +25,12 @@ def measure(setting: Setting) -> Iterator[Row]:
     with closing(Lmlab(setting.path, sequences=SEQUENCES)) as lmlab:
         threads = lmlab.info.threads
 
-        def ours(turn: int) -> float:
-            for attempt in range(10):
-                how = sampling(DRAWN, tokens, seed=100 * turn + attempt)
-                rate, share = together(lmlab.run([TextPrompt(prompt) for prompt in texts.PROMPTS], how), tokens)
-                if share >= 0.7:
-                    return rate
-            raise NotMeasured(f"one of {SEQUENCES} replies ends early each time: ask for fewer tokens with --scale")
+        def ours(_: int) -> float:
+            prompts = [TextPrompt(prompt) for prompt in texts.COUNTING]
+            rate, share = together(lmlab.run(prompts, sampling(GREEDY, tokens)), tokens)
+            if share < 0.7:
+                raise NotMeasured(f"one of {SEQUENCES} replies ends early: ask for fewer tokens with --scale")
+            return rate
 
         def theirs(_: int) -> float:
             return llama_batched_bench(

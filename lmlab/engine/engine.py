@@ -206,6 +206,7 @@ class Engine:
             self._context.clear()
         restored = self._memory.enter(candidate)
         self._running.append(candidate)
+        self._memory.trim(self._running)
         group = candidate.group
         if not group.admitted:
             group.admitted = True
@@ -273,6 +274,8 @@ class Engine:
                 self._memory.fork(source, sibling)
                 self._running.append(sibling)
                 siblings.append(sibling)
+        if siblings:
+            self._memory.trim(self._running)
         return siblings
 
     def _draw(self, part: Slice, row: int, now: float, events: list[EngineEvent]) -> None:

@@ -9,12 +9,14 @@ from lmlab.engine.request import Running
 
 # Seconds of prefill in one step. Alone, a step is what lies between two progress reports; beside candidates that decode
 # it is the longest pause a reader sees, so it is measured against their own pace.
-ALONE_S = 0.25
-BESIDE_DECODES = 1.5
+ALONE_S = 0.5
+BESIDE_DECODES = 1.0
 SMALLEST_CHUNK = 16
-SMALLEST_BESIDE = 2
+SMALLEST_BESIDE = 1
 FIRST_CHUNK = 128
 FIXED_CHUNK = 512
+TILE = 64
+"""Tokens that llama.cpp's flash attention on a processor takes at a time; fewer, of a larger chunk too, go one by one."""
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class Pace:
         """Return how many prefill tokens the next step may take, from what is known so far."""
         if not decoding:
             alone = FIRST_CHUNK if self._prefill_s is None else int(ALONE_S / self._prefill_s)
-            return min(capacity, max(SMALLEST_CHUNK, alone))
+            return min(capacity, max(SMALLEST_CHUNK, alone // TILE * TILE or alone))
         if self._prefill_s is None or self._step_s is None:
             return min(capacity, SMALLEST_BESIDE)
         return min(capacity, max(SMALLEST_BESIDE, int(BESIDE_DECODES * self._step_s / self._prefill_s)))

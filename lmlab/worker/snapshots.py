@@ -30,6 +30,10 @@ SMALLEST = 64
 WAITING_BYTES = 256 << 20
 """States that wait for the disk in memory; one more is not taken, unless it is the only one."""
 
+SETTLE_S = 1.0
+"""A state is written once no other has come for so long: the next question of a person or a script comes first, and
+often brings a state that takes this one's place."""
+
 ABANDONED_S = 3600.0
 """A file that has been half written for so long was left by a process that was killed."""
 
@@ -83,6 +87,8 @@ class SnapshotStore:
         self._state = threading.Condition()
         self._waiting: deque[_Offer] = deque()
         self._writing: _Offer | None = None
+        self._offered = 0
+        self._flushing = 0
         self._closed = False
         self._writer: threading.Thread | None = None
 
@@ -130,6 +136,7 @@ class SnapshotStore:
                 )
                 return
             self._waiting.append(offer)
+            self._offered += 1
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write_all, daemon=True, name="snapshot-writer")
                 self._writer.start()
@@ -138,7 +145,12 @@ class SnapshotStore:
     def flush(self, timeout: float) -> bool:
         """Wait until all that was offered is on disk. False when it is not after ``timeout`` seconds."""
         with self._state:
-            return self._state.wait_for(lambda: not self._waiting and self._writing is None, timeout)
+            self._flushing += 1
+            self._state.notify_all()
+            try:
+                return self._state.wait_for(lambda: not self._waiting and self._writing is None, timeout)
+            finally:
+                self._flushing -= 1
 
     def close(self) -> None:
         """Take nothing more, give up what has not been begun, and wait for what has."""
@@ -181,12 +193,21 @@ class SnapshotStore:
                 self._writing = None
                 self._state.notify_all()
                 self._state.wait_for(lambda: self._waiting or self._closed)
+                self._settle()
                 if not self._waiting:
                     return
                 self._writing = offer = self._waiting.popleft()
             self._write(offer)
             # It holds a state, which is large.
             del offer
+
+    def _settle(self) -> None:
+        """Wait until no state has come for a while, or somebody waits for those that have."""
+        seen = -1
+        while seen != self._offered and not self._flushing and not self._closed:
+            seen = self._offered
+            # Woken by an offer, a flush or the end, or by none of them.
+            self._state.wait(SETTLE_S)
 
     def _write(self, offer: _Offer) -> None:
         older = [found for found in self._of(offer.session, offer.key) if _continues(offer.tokens, found.header.tokens)]

@@ -92,12 +92,24 @@ def test_the_youngest_is_set_back_when_memory_runs_out_and_goes_on_later(
 def test_idle_prefixes_give_way_before_any_request_does(tiny: Model, open_engine: OpenEngine) -> None:
     drive = Drive(open_engine(tiny, context=256))
     for number in range(4):
-        drive.finish(request(f"idle {number}", noise(50, number), max_tokens=2))
-    assert drive.engine._memory.cache.held == 4 * 51
+        drive.finish(request(f"idle {number}", noise(25, number), max_tokens=2))
+    assert drive.engine._memory.cache.held == 4 * 26
     reply = drive.finish(request("long", noise(180, seed=9), max_tokens=60))["long"]
     assert reply.ended.drawn == 60
     check_same(reply, alone(open_engine(tiny), request("long", noise(180, seed=9), max_tokens=60)))
     assert drive.engine._memory.cache.held == 239
+
+
+def test_the_more_that_run_the_fewer_idle_prefixes_are_kept(tiny: Model, open_engine: OpenEngine) -> None:
+    drive = Drive(open_engine(tiny, context=1024))
+    for number in range(4):
+        drive.finish(request(f"idle {number}", noise(99, number), max_tokens=2))
+    assert drive.engine._memory.cache.evictable == 400
+    drive.submit(*(request(f"new {number}", noise(10, seed=number + 9), max_tokens=5) for number in range(4)))
+    drive.until("new 3", 1)
+    assert drive.engine._memory.cache.evictable == 100
+    again = drive.finish(request("again", noise(99, 3)))["again"]
+    assert again.ended.cached == 98, "what was used last is still there"
 
 
 def test_what_is_reported_as_cached_was_not_decoded_again(tiny: Model, open_engine: OpenEngine) -> None:
