@@ -22,7 +22,7 @@ class Drafting:
 
     def record(self, plan: Sequence[Slice], seconds: float) -> None:
         """Take in that decoding ``plan`` took ``seconds``."""
-        if all(part.count == 1 for part in plan):
+        if all(part.running.decoding for part in plan):
             self._cost.record(sum(1 + len(part.drafts) for part in plan), seconds)
 
     def propose(self, plan: Sequence[Slice], outputs: int, size: int) -> None:

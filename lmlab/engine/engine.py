@@ -206,7 +206,8 @@ class Engine:
             self._context.clear()
         restored = self._memory.enter(candidate)
         self._running.append(candidate)
-        self._memory.trim(self._running)
+        # Before it takes cells beyond the idle ones: all that wait will soon be rows too.
+        self._memory.trim(min(self._context.sequences, len(self._running) + len(self._waiting)))
         group = candidate.group
         if not group.admitted:
             group.admitted = True
@@ -274,8 +275,6 @@ class Engine:
                 self._memory.fork(source, sibling)
                 self._running.append(sibling)
                 siblings.append(sibling)
-        if siblings:
-            self._memory.trim(self._running)
         return siblings
 
     def _draw(self, part: Slice, row: int, now: float, events: list[EngineEvent]) -> None:

@@ -148,13 +148,13 @@ class KvMemory:
         whole = self._context.cut(candidate.sequence, candidate.computed)
         return whole and self.cache.window_intact(candidate.sequence, candidate.computed)
 
-    def trim(self, running: Sequence[Running]) -> None:
-        """Give up idle prefixes that cost the running candidates more than they may save.
+    def trim(self, rows: int) -> None:
+        """Give up idle prefixes that cost steps of ``rows`` rows more than they may save.
 
         Attention passes over every cell up to the last one in use, whoever holds it: of a step with 8 rows, 4,000 idle
         cells took a tenth on a processor. The more rows there are, the fewer idle cells are worth their time.
         """
-        while self.cache.evictable * 2 * len(running) > self._context.size and self.cache.evict() is not None:
+        while self.cache.evictable * 2 * rows > self._context.size and self.cache.evict() is not None:
             pass
 
     def make_room(self, cells: int, running: Sequence[Running]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmlab.engine.request import Running
+from lmlab.engine.speculation import RowCost
 
 # Seconds of prefill in one step. Alone, a step is what lies between two progress reports; beside candidates that decode
 # it is the longest pause a reader sees, so it is measured against their own pace.
@@ -29,43 +30,50 @@ class Slice:
 
 
 class Pace:
-    """How fast this machine prefills and decodes, learned from the steps it has made."""
+    """How long steps take on this machine by their rows, learned from those it has made, and so how much to prefill."""
 
     def __init__(self) -> None:
-        self._prefill_s: float | None = None
-        self._step_s: float | None = None
+        self._cost = RowCost()
+        self._known = False
 
     def record(self, plan: Sequence[Slice], seconds: float) -> None:
         """Take in that decoding ``plan`` took ``seconds``."""
-        prefill = sum(part.count for part in plan if part.count > 1)
-        if not prefill:
-            self._step_s = _smoothed(self._step_s, seconds)
-        elif any(part.running.decoding for part in plan):
-            # What the decode rows would have taken without it is not the prefill's; but steps vary, and it is not free.
-            own = max(seconds - (self._step_s or 0.0), seconds / 10)
-            self._prefill_s = _smoothed(self._prefill_s, own / prefill)
-        elif prefill >= SMALLEST_CHUNK:
-            self._prefill_s = _smoothed(self._prefill_s, seconds / prefill)
+        rows = sum(part.count + len(part.drafts) for part in plan)
+        if rows:
+            self._known = True
+            self._cost.record(rows, seconds)
 
-    def chunk(self, *, decoding: bool, capacity: int) -> int:
-        """Return how many prefill tokens the next step may take, from what is known so far."""
+    def chunk(self, *, decoding: int, prefilling: int, capacity: int) -> int:
+        """Return how many prefill tokens the next step may take, from what is known so far.
+
+        ``decoding`` and ``prefilling`` candidates are in it. Those that wait for their first token count as much as those
+        that wait for their next: when they are more, decode steps may take longer by as much.
+        """
         if not decoding:
-            alone = FIRST_CHUNK if self._prefill_s is None else int(ALONE_S / self._prefill_s)
-            return min(capacity, max(SMALLEST_CHUNK, alone // TILE * TILE or alone))
-        if self._prefill_s is None or self._step_s is None:
+            fitting = self._fitting(ALONE_S, 0, capacity) if self._known else FIRST_CHUNK
+            return min(capacity, max(SMALLEST_CHUNK, fitting // TILE * TILE or fitting))
+        if not self._known:
             return min(capacity, SMALLEST_BESIDE)
-        return min(capacity, max(SMALLEST_BESIDE, int(BESIDE_DECODES * self._step_s / self._prefill_s)))
+        allowed = self._cost(decoding) * (1 + BESIDE_DECODES * max(1.0, prefilling / decoding))
+        return min(capacity, max(SMALLEST_BESIDE, self._fitting(allowed, decoding, capacity)))
+
+    def _fitting(self, seconds: float, rows: int, most: int) -> int:
+        """Return how many tokens beside ``rows`` a step of ``seconds`` can take, ``most`` at most."""
+        low, high = 0, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._cost(rows + middle) <= seconds:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
 
 class FixedPace(Pace):
     """For runs that must repeat: the shape of a batch does not follow the clock."""
 
-    def chunk(self, *, decoding: bool, capacity: int) -> int:
+    def chunk(self, *, decoding: int, prefilling: int, capacity: int) -> int:
         return min(capacity, FIXED_CHUNK)
-
-
-def _smoothed(old: float | None, new: float) -> float:
-    return new if old is None else 0.7 * old + 0.3 * new
 
 
 def plan_step(running: Sequence[Running], pace: Pace, capacity: int, outputs: int) -> list[Slice]:
@@ -75,7 +83,7 @@ def plan_step(running: Sequence[Running], pace: Pace, capacity: int, outputs: in
     logits, each at least one a running candidate.
     """
     plan = [Slice(candidate, 1) for candidate in running if candidate.decoding]
-    room = pace.chunk(decoding=bool(plan), capacity=capacity - len(plan))
+    room = pace.chunk(decoding=len(plan), prefilling=len(running) - len(plan), capacity=capacity - len(plan))
     for candidate in running:
         if room <= 0 or len(plan) >= outputs:
             break

@@ -106,7 +106,7 @@ def test_the_more_that_run_the_fewer_idle_prefixes_are_kept(tiny: Model, open_en
         drive.finish(request(f"idle {number}", noise(99, number), max_tokens=2))
     assert drive.engine._memory.cache.evictable == 400
     drive.submit(*(request(f"new {number}", noise(10, seed=number + 9), max_tokens=5) for number in range(4)))
-    drive.until("new 3", 1)
+    drive.step()
     assert drive.engine._memory.cache.evictable == 100
     again = drive.finish(request("again", noise(99, 3)))["again"]
     assert again.ended.cached == 98, "what was used last is still there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from engine_drive import GREEDY
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,12 +37,13 @@ def names(plan: list[Slice]) -> list[tuple[str, int]]:
     return [(part.running.request.id, part.count) for part in plan]
 
 
-def paced(*, prefill_s: float, step_s: float | None = None) -> Pace:
-    """A pace that has seen a prefill token take ``prefill_s`` and a decode step ``step_s``."""
+def paced(row_s: float, first_s: float | None = None) -> Pace:
+    """A pace that has seen steps take ``first_s`` for one row and ``row_s`` for each further one."""
     pace = Pace()
-    pace.record([Slice(running("seen", prompt=100), 100)], 100 * prefill_s)
-    if step_s is not None:
-        pace.record([Slice(decoding("seen"), 1)], step_s)
+    first_s = row_s if first_s is None else first_s
+    for _ in range(40):
+        for rows in (1, 2, 4, 8, 16, 64, 128, 256, 512, 1024, 2048):
+            pace.record([Slice(running("seen", prompt=rows), rows)], first_s + (rows - 1) * row_s)
     return pace
 
 
@@ -59,12 +61,7 @@ def test_the_first_chunk_is_cautious_for_nothing_is_known_yet() -> None:
 
 def test_decode_rows_come_first_whatever_the_order_of_admission() -> None:
     requests = [running("a", prompt=40), decoding("b"), running("c", prompt=40), decoding("d")]
-    assert names(plan_step(requests, paced(prefill_s=1e-6, step_s=0.01), 512, 512)) == [
-        ("b", 1),
-        ("d", 1),
-        ("a", 40),
-        ("c", 40),
-    ]
+    assert names(plan_step(requests, paced(1e-6, 0.01), 512, 512)) == [("b", 1), ("d", 1), ("a", 40), ("c", 40)]
 
 
 def test_the_oldest_prefill_takes_the_room_first() -> None:
@@ -90,31 +87,35 @@ def test_the_last_token_of_a_cached_prompt_is_no_decode_row() -> None:
     ]
 
 
-def test_a_chunk_alone_takes_the_time_between_two_progress_reports() -> None:
-    pace = paced(prefill_s=0.001, step_s=0.010)
-    assert names(plan_step([running("a", prompt=4000)], pace, 2048, 512)) == [("a", int(ALONE_S / 0.001) // TILE * TILE)]
+def test_a_chunk_alone_takes_the_time_between_two_progress_reports_in_whole_tiles() -> None:
+    ((_, count),) = names(plan_step([running("a", prompt=4000)], paced(0.001), 2048, 512))
+    assert count % TILE == 0
+    assert 0.8 * ALONE_S < count * 0.001 <= 1.05 * ALONE_S
 
 
 def test_a_chunk_beside_decodes_is_bounded_by_their_pace() -> None:
-    pace = paced(prefill_s=0.0005, step_s=0.010)
-    plan = plan_step([decoding("a"), running("b", prompt=4000)], pace, 2048, 512)
-    assert names(plan) == [("a", 1), ("b", int(BESIDE_DECODES * 0.010 / 0.0005))]
+    plan = plan_step([decoding("a"), running("b", prompt=4000)], paced(0.0005, 0.010), 2048, 512)
+    (_, (_, count)) = names(plan)
+    assert 0.4 * BESIDE_DECODES * 0.010 < count * 0.0005 < 1.1 * BESIDE_DECODES * 0.010
+
+
+def test_the_more_prompts_wait_the_longer_a_step_may_take() -> None:
+    pace = paced(0.0005, 0.010)
+    few = plan_step([decoding("a"), decoding("b"), running("c", prompt=4000)], pace, 2048, 512)
+    waiting = [running(name, prompt=4000) for name in "cdef"]
+    many = plan_step([decoding("a"), decoding("b"), *waiting], pace, 2048, 512)
+    assert many[2].count == pytest.approx(2 * few[2].count, rel=0.15)
 
 
 def test_a_chunk_is_never_so_small_that_a_prefill_would_not_end() -> None:
-    pace = paced(prefill_s=0.5, step_s=0.010)
-    assert names(plan_step([decoding("a"), running("b", prompt=400)], pace, 2048, 512)) == [
-        ("a", 1),
-        ("b", SMALLEST_BESIDE),
-    ]
+    pace = paced(0.5)
+    assert names(plan_step([decoding("a"), running("b", prompt=400)], pace, 2048, 512)) == [("a", 1), ("b", 1)]
     assert names(plan_step([running("b", prompt=400)], pace, 2048, 512)) == [("b", SMALLEST_CHUNK)]
 
 
 def test_the_batch_is_never_overfull() -> None:
-    pace = paced(prefill_s=1e-6)
     requests = [decoding("a"), running("b", prompt=400), running("c", prompt=400)]
-    pace.record([Slice(decoding("seen"), 1)], 0.01)
-    assert names(plan_step(requests, pace, 64, 512)) == [("a", 1), ("b", 63)]
+    assert names(plan_step(requests, paced(1e-9, 0.01), 64, 512)) == [("a", 1), ("b", 63)]
 
 
 def test_a_batch_full_of_decode_rows_leaves_no_prefill() -> None:
@@ -123,22 +124,13 @@ def test_a_batch_full_of_decode_rows_leaves_no_prefill() -> None:
 
 
 def test_the_first_prefill_beside_a_decode_is_the_most_cautious_of_all() -> None:
-    assert names(plan_step([decoding("a"), running("b", prompt=400)], Pace(), 512, 512)) == [
-        ("a", 1),
-        ("b", SMALLEST_BESIDE),
-    ]
-
-
-def test_what_decode_rows_take_themselves_is_not_the_prefills() -> None:
-    pace = paced(prefill_s=0.002, step_s=0.010)
-    for _ in range(30):
-        pace.record([Slice(decoding("a"), 1), Slice(running("b", prompt=40), 5)], 0.010 + 5 * 0.001)
-    assert pace.chunk(decoding=True, capacity=2048) in (9, 10)
+    plan = plan_step([decoding("a"), running("b", prompt=400)], Pace(), 512, 512)
+    assert names(plan) == [("a", 1), ("b", SMALLEST_BESIDE)]
 
 
 def test_no_more_slices_than_rows_may_have_logits() -> None:
     requests = [running("p", prompt=9), decoding("a"), decoding("b"), running("q", prompt=9)]
-    assert names(plan_step(requests, paced(prefill_s=1e-6, step_s=0.01), 512, 3)) == [("a", 1), ("b", 1), ("p", 9)]
+    assert names(plan_step(requests, paced(1e-9, 0.01), 512, 3)) == [("a", 1), ("b", 1), ("p", 9)]
 
 
 def test_a_fixed_pace_learns_nothing() -> None:
@@ -148,17 +140,11 @@ def test_a_fixed_pace_learns_nothing() -> None:
 
 
 def test_the_pace_follows_the_machine() -> None:
-    pace = paced(prefill_s=0.001)
-    for _ in range(30):
-        pace.record([Slice(running("seen", prompt=100), 100)], 0.05)
-    assert pace.chunk(decoding=False, capacity=2048) == int(ALONE_S / 0.0005) // TILE * TILE
-
-
-def test_a_prefill_too_short_to_tell_teaches_nothing() -> None:
-    pace = paced(prefill_s=0.001, step_s=0.020)
-    pace.record([Slice(running("seen", prompt=3), 3)], 60.0)
-    assert pace.chunk(decoding=False, capacity=2048) == int(ALONE_S / 0.001) // TILE * TILE
-    assert pace.chunk(decoding=True, capacity=2048) == int(BESIDE_DECODES * 0.020 / 0.001)
+    pace = paced(0.001)
+    fast = pace.chunk(decoding=0, prefilling=1, capacity=2048)
+    for _ in range(60):
+        pace.record([Slice(running("seen", prompt=128), 128)], 128 * 0.004)
+    assert pace.chunk(decoding=0, prefilling=1, capacity=2048) <= fast // 3
 
 
 states = st.one_of(
@@ -172,13 +158,12 @@ states = st.one_of(
 @given(
     requests=st.lists(states, min_size=1, max_size=8),
     capacity=st.integers(8, 600),
-    prefill_s=st.none() | st.floats(1e-7, 10),
-    step_s=st.none() | st.floats(1e-7, 10),
+    steps=st.lists(st.tuples(st.integers(1, 2048), st.floats(1e-7, 10)), max_size=20),
 )
-def test_every_plan_is_sound(
-    requests: list[Running], capacity: int, prefill_s: float | None, step_s: float | None
-) -> None:
-    pace = Pace() if prefill_s is None else paced(prefill_s=prefill_s, step_s=step_s)
+def test_every_plan_is_sound(requests: list[Running], capacity: int, steps: list[tuple[int, float]]) -> None:
+    pace = Pace()
+    for rows, seconds in steps:
+        pace.record([Slice(running("seen", prompt=rows), rows)], seconds)
     plan = plan_step(requests, pace, capacity, 512)
     assert plan, "a step with work to do does some"
     assert sum(part.count for part in plan) <= capacity
