@@ -23,16 +23,18 @@ TEMPORARY = ".tmp"
 
 _PLAIN = re.compile(r"[a-z0-9]{5,64}")  # No letter case to be lost, and longer than the device names of Windows.
 _ENCODED = "+"
-_NAME = re.compile(r"([0-9a-f]{16})-[0-9a-f]{16}\.kv(\.tmp)?")
+_NAME = re.compile(r"([0-9a-f]{16})-(branch-)?[0-9a-f]{16}\.kv(\.tmp)?")
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEntry:
-    """A file of ours. ``key`` is how its key begins, ``used_ns`` when it was last written or read."""
+    """A file of ours. ``key`` is how its key begins, ``used_ns`` when it was last written or read. A ``branch`` is where
+    two prompts part, and stays when a session goes on."""
 
     path: Path
     session: str | None
     key: str
+    branch: bool
     temporary: bool
     size: int
     used_ns: int
@@ -47,9 +49,9 @@ def folder_name(session: str | None) -> str:
     return _ENCODED + session.encode("utf-8", "surrogatepass").hex()
 
 
-def new_name(key: str) -> str:
+def new_name(key: str, *, branch: bool = False) -> str:
     """Return a file name that nobody uses, for a snapshot whose key is ``key`` in hexadecimal."""
-    return f"{key_in_name(key)}-{secrets.token_hex(8)}.kv"
+    return f"{key_in_name(key)}-{'branch-' if branch else ''}{secrets.token_hex(8)}.kv"
 
 
 def key_in_name(key: str) -> str:
@@ -110,7 +112,13 @@ def _entry(file: os.DirEntry[str], session: str | None) -> SnapshotEntry | None:
     except OSError:
         return None
     return SnapshotEntry(
-        Path(file.path), session, match.group(1), match.group(2) is not None, found.st_size, found.st_mtime_ns
+        path=Path(file.path),
+        session=session,
+        key=match.group(1),
+        branch=match.group(2) is not None,
+        temporary=match.group(3) is not None,
+        size=found.st_size,
+        used_ns=found.st_mtime_ns,
     )
 
 

@@ -27,9 +27,9 @@ from lmlab.engine.request import (
     Prefilled,
     Refused,
     Running,
-    Saved,
     Scales,
 )
+from lmlab.engine.saving import Saving
 from lmlab.engine.scheduler import FixedPace, Pace, Slice, plan_step
 from lmlab.errors import ContextOverflow, EngineStopped, LmlabError
 from lmlab.llama import Context, DecodeStatus, Model
@@ -75,6 +75,7 @@ class Engine:
             context, self._policy, sliding_window=model.sliding_window, reuse=reuse and not deterministic
         )
         self._drawing = Drawing(model, context)
+        self._saving = Saving(context, self._policy)
         self._mailbox = Mailbox()
         self._groups: dict[str, Group] = {}
         self._waiting: deque[Running] = deque()
@@ -206,6 +207,8 @@ class Engine:
             self._context.clear()
         restored = self._memory.enter(candidate)
         self._running.append(candidate)
+        if not restored:
+            events += self._saving.branch(candidate)
         # Before it takes cells beyond the idle ones: all that wait will soon be rows too.
         self._memory.trim(min(self._context.sequences, len(self._running) + len(self._waiting)))
         group = candidate.group
@@ -303,10 +306,7 @@ class Engine:
     def _end(self, running: Running, reason: EndReason, events: list[EngineEvent]) -> None:
         held = running.computed
         request, group = running.request, running.group
-        if request.save and running.candidate == 0 and running.sequence >= 0 and held:
-            payload = self._context.save(running.sequence)
-            if payload is not None:
-                events.append(Saved(request.id, tuple(running.tokens[:held]), request.scales, payload))
+        events += self._saving.end(running)
         self._remove(running, keep=True)
         now = self._clock()
         first = group.first

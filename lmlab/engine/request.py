@@ -138,12 +138,14 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Saved:
-    """The state of a request that asked to be saved: ``payload`` restores ``tokens``."""
+    """The state of a request that asked to be saved: ``payload`` restores ``tokens``. A ``branch`` is where it parted from
+    another request, and not its end."""
 
     request_id: str
     tokens: tuple[int, ...]
     scales: Scales
     payload: memoryview
+    branch: bool = False
 
 
 EngineEvent: TypeAlias = Admitted | Prefilled | Drawn | Changed | Ended | Refused | Inspected | Saved

@@ -49,7 +49,7 @@ class Prefixes:
         if isinstance(event, Saved):
             if self._store is not None and len(event.tokens) >= SMALLEST:
                 session = self._sessions.get(event.request_id)
-                self._store.offer(session, self._key(event.scales), event.tokens, event.payload)
+                self._store.offer(session, self._key(event.scales), event.tokens, event.payload, branch=event.branch)
             return True
         if isinstance(event, Refused) or (isinstance(event, Ended) and event.candidate == 0):
             self._sessions.pop(event.request_id, None)

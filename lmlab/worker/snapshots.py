@@ -57,6 +57,11 @@ class _Offer:
     key: str
     tokens: Tokens
     state: bytes | memoryview
+    branch: bool
+
+    def replaces(self, other: _Offer) -> bool:
+        """Whether ``other`` is of no use beside this one: the same session, less far."""
+        return not other.branch and _alike(self, other) and _continues(self.tokens, other.tokens)
 
 
 class SnapshotStore:
@@ -110,13 +115,17 @@ class SnapshotStore:
         chosen = best
         return Found(tuple(chosen.header.tokens.tolist()), length, lambda: self._index.read(chosen))
 
-    def offer(self, session: str | None, key: str, tokens: Sequence[int], state: bytes | memoryview) -> None:
+    def offer(
+        self, session: str | None, key: str, tokens: Sequence[int], state: bytes | memoryview, *, branch: bool = False
+    ) -> None:
         """Have ``state``, which holds ``tokens``, written soon for ``session``; older states that it continues go.
+
+        A ``branch`` is where two prompts part: it stays beside the states that continue it.
 
         Nothing is done for fewer than SMALLEST tokens, for an empty state, or when a snapshot of the session serves all
         of ``tokens`` already. The caller must not change ``state`` afterwards.
         """
-        offer = _Offer(session, key, np.asarray(tokens, np.int32), state)
+        offer = _Offer(session, key, np.asarray(tokens, np.int32), state, branch)
         if len(tokens) < SMALLEST or not len(state) or self._has(offer):
             return
         size = snapshot_file.size_on_disk(len(tokens), len(state))
@@ -127,7 +136,7 @@ class SnapshotStore:
             if self._closed:
                 return
             for other in list(self._waiting):
-                if _alike(offer, other) and _continues(offer.tokens, other.tokens):
+                if offer.replaces(other):
                     self._waiting.remove(other)
             waiting = sum(len(other.state) for other in self._waiting)
             if self._waiting and waiting + len(state) > WAITING_BYTES:
@@ -210,8 +219,12 @@ class SnapshotStore:
             self._state.wait(SETTLE_S)
 
     def _write(self, offer: _Offer) -> None:
-        older = [found for found in self._of(offer.session, offer.key) if _continues(offer.tokens, found.header.tokens)]
-        path = self._folder / folder_name(offer.session) / snapshot_layout.new_name(offer.key)
+        older = [
+            found
+            for found in self._of(offer.session, offer.key)
+            if not found.entry.branch and _continues(offer.tokens, found.header.tokens)
+        ]
+        path = self._folder / folder_name(offer.session) / snapshot_layout.new_name(offer.key, branch=offer.branch)
         try:
             private_folder(path.parent)
             snapshot_file.write(path, offer.key, offer.tokens, offer.state)

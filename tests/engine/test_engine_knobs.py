@@ -177,6 +177,19 @@ def test_a_saved_state_is_restored_in_another_engine(any_tiny: Model, open_engin
     check_nothing_left(drive.engine)
 
 
+def test_where_two_questions_part_a_state_that_cannot_be_cut_is_saved(any_tiny: Model, open_engine: OpenEngine) -> None:
+    document = noise(300)
+    drive = Drive(open_engine(any_tiny, context=1024))
+    drive.finish(request("document", document, max_tokens=1))
+    for seed in (1, 2, 3):
+        asked = dataclasses.replace(request(str(seed), [*document, *noise(5, seed)], max_tokens=2), save=True)
+        drive.finish(asked)
+    saved = [[event.tokens for event in drive.replies[name].of(Saved)] for name in "123"]
+    branch = [tuple(document)] if any_tiny.recurrent or any_tiny.sliding_window else []
+    assert [tokens[:-1] for tokens in saved] == [branch, [], []]
+    assert [len(tokens[-1]) for tokens in saved] == [306, 306, 306]
+
+
 def test_a_restored_state_serves_the_next_one_from_memory(any_tiny: Model, open_engine: OpenEngine) -> None:
     prompt = noise(60)
     reply = alone(open_engine(any_tiny), dataclasses.replace(request("a", prompt), save=True))

@@ -64,7 +64,7 @@ def test_a_change_that_changes_nothing_is_not_reported(tiny: Model, open_engine:
 
 
 def test_a_request_that_waits_or_prefills_takes_a_change_too(tiny: Model, open_engine: OpenEngine) -> None:
-    drive = Drive(open_engine(tiny, sequences=1))
+    drive = Drive(open_engine(tiny, sequences=1, batch=128))
     drive.submit(request("a", noise(10)), request("b", noise(400, seed=1)))
     drive.step()
     drive.engine.update("b", HOT)

@@ -19,7 +19,7 @@ from lmlab import snapshot_layout
 from lmlab.engine.prefix_cache import ReusePolicy
 from lmlab.worker import snapshot_file, snapshots
 from lmlab.worker.snapshot_file import Tokens, size_on_disk
-from lmlab.worker.snapshots import SMALLEST
+from lmlab.worker.snapshots import SMALLEST, SnapshotStore
 
 SIZE = size_on_disk(100, 2000)
 FIRST = numbers(100, seed=99)
@@ -356,3 +356,21 @@ def test_stores_that_share_only_the_folder_do_not_harm_each_other(tmp_path: Path
     assert disks[1].length(numbers(100, seed=50)) == 100
     assert sum(path.stat().st_size for path in disks[0].files()) <= 6 * SIZE
     assert all(path.suffix == ".kv" for path in disks[0].files())
+
+
+def test_a_branch_stays_beside_what_continues_it(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path, 1 << 30, print, policy="sliding-window", context=1024, window=8)
+    document = list(range(100))
+    store.offer("one", KEY, document, b"the document", branch=True)
+    store.offer("one", KEY, [*document, 1, 2, 3], b"the first turn")
+    assert store.flush(10)
+    store.offer("one", KEY, [*document, 1, 2, 3, 4, 5, 6], b"the second turn")
+    assert store.flush(10)
+    found = store.find([*document, 7, 7, 7], KEY)
+    assert found is not None
+    assert (found.length, found.read()) == (100, b"the document")
+    on = store.find([*document, 1, 2, 3, 4, 5, 6, 7], KEY)
+    assert on is not None
+    assert (on.length, on.read()) == (106, b"the second turn")
+    assert len(list(tmp_path.rglob("*.kv"))) == 2
+    store.close()
