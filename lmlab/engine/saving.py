@@ -39,7 +39,7 @@ class Saving:
 
     def _read(self, candidate: Running, *, branch: bool) -> list[Saved]:
         payload = self._context.save(candidate.sequence)
-        if payload is None:
+        if not len(payload):
             return []
         tokens = tuple(candidate.tokens[: candidate.computed])
         return [Saved(candidate.request.id, tokens, candidate.request.scales, payload, branch)]
