@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lmlab.llama import Context, Library, Model
 
@@ -25,3 +27,17 @@ def library() -> Library:
 def load_model(path: Path) -> Model:
     library()
     return Model(str(path), gpu_layers=0, progress=lambda fraction: None)
+
+
+@contextmanager
+def opened_contexts(**defaults: int) -> Iterator[OpenContext]:
+    """Give what makes contexts of these sizes unless told others; all are closed in the end."""
+    opened: list[Context] = []
+
+    def open_context(model: Model, **options: Any) -> Context:
+        opened.append(Context(model, **({"sequences": 4, "threads": THREADS} | defaults | options)))
+        return opened[-1]
+
+    yield open_context
+    for context in opened:
+        context.close()

@@ -5,10 +5,9 @@ Knows nothing of batches or KV cells.
 
 from __future__ import annotations
 
-import numpy as np
-
 from lmlab.engine.request import Changed, Drawn, EndReason, EngineEvent, Running
 from lmlab.llama import Context, Model, Sampler
+from lmlab.llama.distribution import log_probability
 from lmlab.sampling import candidate_seed
 
 
@@ -68,6 +67,4 @@ class Drawing:
             events.append(Changed(running.request.id, running.drawn, sampling, changes))
 
     def _logprob(self, row: int, token: int) -> float:
-        logits = self._context.logits(row)
-        peak = float(logits.max())
-        return float(logits[token]) - peak - float(np.log(np.exp(logits - peak, dtype=np.float32).sum()))
+        return log_probability(self._context.logits(row), token)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmlab.engine import EngineEvent
-from lmlab.engine.request import Inspected, Refused
-from lmlab.errors import UsageError
+from lmlab.engine.request import Ended, Inspected, Refused
+from lmlab.errors import EngineStopped, UsageError
 from lmlab.llama import Vocabulary
 from lmlab.sampling import SamplingParams
 from lmlab.worker.distribution import describe
@@ -52,6 +52,11 @@ class Inspections:
         if isinstance(event, Refused):
             del self._asked[event.request_id]
             return [Failed(event.request_id, event.error)]
+        if isinstance(event, Ended):
+            del self._asked[event.request_id]
+            return [
+                Failed(event.request_id, EngineStopped("the context is full: there is no room to look at this token"))
+            ]
         return []
 
     def reweigh(self, command: Reweigh, sampling: SamplingParams) -> Distribution | Failed:

@@ -5,7 +5,6 @@ Knows nothing of files or of the engine's memory.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 from lmlab.engine import EngineEvent, EngineRequest, Restorable, Saved, Scales
@@ -24,7 +23,7 @@ class Prefixes:
 
     def __init__(self, store: SnapshotStore | None, key: Callable[[Scales], str]) -> None:
         self._store = store
-        self._key = functools.cache(key)
+        self._key = key
         self._sessions: dict[str, str | None] = {}
 
     def find(self, tokens: tuple[int, ...], scales: Scales) -> Restorable | None:

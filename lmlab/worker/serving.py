@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from lmlab.engine import Drawn, EngineEvent, EngineRequest
-from lmlab.errors import LmlabError, ModelLoadError
+from lmlab.engine import Drawn, EngineEvent, EngineRequest, Inspected
+from lmlab.errors import LmlabError, ModelLoadError, UsageError
 from lmlab.llama import Grammar
 from lmlab.sampling import DEFAULTS, SamplingParams
 from lmlab.worker.constraint import compile_constraint
@@ -62,7 +62,7 @@ class Worker:
         self._load = load
         self._sending = threading.Lock()
         self._wake = threading.Event()
-        self._prompts: queue.SimpleQueue[tuple[Generate | Inspect | Reweigh, float]] = queue.SimpleQueue()
+        self._prompts: queue.SimpleQueue[tuple[Generate | Inspect | Reweigh | Inspected, float]] = queue.SimpleQueue()
         # Requests that the engine does not know yet, and what was said of them meanwhile. Under a lock, so that what
         # is repeated to the engine does not overtake what is said next.
         self._handing_over = threading.Lock()
@@ -71,7 +71,6 @@ class Worker:
         self._unread: list[EngineEvent] = []
         self._held: list[Event] = []
         self._said_at = 0.0
-        self._loaded: Loaded | None = None
         self._serving: Serving | None = None
 
     def run(self) -> None:
@@ -138,6 +137,8 @@ class Worker:
                         self._say([Failed(command.request_id, error)])
                 case Reweigh():
                     self._say([serving.reweigh(command)])
+                case Inspected():
+                    self._say(serving.inspections.answer(command))
             self._wake.set()
 
     def _hand_over(self, request: Request, received: float, serving: Serving) -> None:
@@ -171,8 +172,13 @@ class Worker:
         first token of a candidate, goes at once; a reply ends with such an event. Text that could end its reply is
         read at once, and said later.
         """
-        self._unread += events
         now = time.perf_counter()
+        for event in events:
+            if isinstance(event, Inspected):
+                # Weighing a large vocabulary takes longer than a step: whoever decodes must not wait for it.
+                self._prompts.put((event, now))
+            else:
+                self._unread.append(event)
         urgent = any(not isinstance(event, Drawn) or event.index == 0 for event in events)
         due = urgent or now - self._said_at >= TOGETHER_S
         if due or serving.replies.watching:
@@ -213,6 +219,8 @@ class Serving:
     def prepare(self, request: Request, received: float) -> EngineRequest:
         """Encode a request. Raises LmlabError for what is wrong with it."""
         loaded = self._loaded
+        if request.candidates < 1:
+            raise UsageError(f"{request.candidates} candidates: ask for 1 or more")
         grammar = None
         if request.constraint is not None:
             grammar = Grammar(loaded.model.vocabulary, compile_constraint(request.constraint))
@@ -247,6 +255,9 @@ class Serving:
 
     def inspect(self, command: Inspect, received: float) -> None:
         """Ask the engine for the logits at one place. Raises LmlabError for what is wrong with the prompt."""
+        size = self._loaded.model.vocabulary.size
+        if command.top < 1 or (command.drawn is not None and not 0 <= command.drawn < size):
+            raise UsageError(f"ask for 1 token or more, and for one of the {size:,} that the model has")
         tokens = (*self._loaded.encoder.encode(command.prompt), *command.tokens)
         sampling = self._resolve(command.sampling, 0)
         self.inspections.add(command, tokens, sampling)

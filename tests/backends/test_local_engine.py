@@ -192,6 +192,19 @@ def test_what_is_no_longer_looked_at_is_not_kept(bench: Bench) -> None:
     assert isinstance(too_long, Failed)
 
 
+def test_what_makes_no_sense_is_refused_and_harms_nobody(bench: Bench) -> None:
+    for look in (
+        Inspect("none", TextPrompt("Once upon"), (), HOT, top=0),
+        Inspect("beyond", TextPrompt("Once upon"), (), HOT, drawn=10**6),
+    ):
+        refused = bench.look(look)
+        assert isinstance(refused, Failed)
+        assert isinstance(refused.error, UsageError)
+    assert isinstance(bench.ask("Once upon", HOT, options={"candidates": 0}).error(), UsageError)
+    assert bench.ask("Once upon", HOT).finished().reason in ("length", "stop")
+    assert bench.workers == 1
+
+
 @unix
 def test_a_worker_killed_under_load_loses_each_of_its_requests_once(
     open_model: Callable[..., Bench], tiny: Path, tmp_path: Path

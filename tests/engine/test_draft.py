@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from loaded_models import THREADS, load_model
+from loaded_models import OpenContext, load_model, opened_contexts
 
 from lmlab.engine.draft import CATCH_UP, DraftJob, DraftModel
 from lmlab.errors import ModelLoadError
 from lmlab.llama import Context, DecodeStatus, Model
 
 OpenDraft = Callable[..., DraftModel]
-OpenContext = Callable[..., Context]
 
 PROMPT = "The days of the week are Monday, Tuesday, Wednesday,"
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,"
@@ -22,16 +21,8 @@ COUNT = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,"
 
 @pytest.fixture
 def open_context() -> Iterator[OpenContext]:
-    opened: list[Context] = []
-
-    def open_context(model: Model, **options: int) -> Context:
-        sizes = {"context": 512, "sequences": 4, "idle": 0, "batch": 512, "threads": THREADS} | options
-        opened.append(Context(model, **sizes))
-        return opened[-1]
-
-    yield open_context
-    for context in opened:
-        context.close()
+    with opened_contexts(context=512, idle=0, batch=512) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_models
-from loaded_models import THREADS, OpenContext, load_model
+from loaded_models import OpenContext, load_model, opened_contexts
 
-from lmlab.llama import Context, Model
+from lmlab.llama import Model
 
 
 @pytest.fixture(scope="session")
@@ -22,16 +21,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture
 def open_context() -> Iterator[OpenContext]:
     """Makes small contexts, closed after the test."""
-    opened: list[Context] = []
-
-    def open_context(model: Model, **options: Any) -> Context:
-        sizes: dict[str, Any] = {"context": 256, "sequences": 4, "idle": 4, "batch": 64, "threads": THREADS} | options
-        opened.append(Context(model, **sizes))
-        return opened[-1]
-
-    yield open_context
-    for context in opened:
-        context.close()
+    with opened_contexts(context=256, idle=4, batch=64) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

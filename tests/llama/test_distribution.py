@@ -10,23 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from plain_sampling import OFF
 
 from lmlab.llama import Context, DecodeStatus, Model, Sampler
 from lmlab.llama.distribution import Weighed, log_probability, weigh
 from lmlab.llama.grammar import CANDIDATE, CandidateArray
 from lmlab.sampling import DEFAULTS, SamplingParams
 
-OFF = SamplingParams(
-    temperature=1.0,
-    top_k=0,
-    top_p=1.0,
-    min_p=0.0,
-    repeat_penalty=1.0,
-    repeat_last_n=64,
-    presence_penalty=0.0,
-    frequency_penalty=0.0,
-    seed=1,
-)
 EVERYTHING = {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8, "repeat_penalty": 1.1}
 
 

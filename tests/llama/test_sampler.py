@@ -9,23 +9,12 @@ from collections.abc import Iterator, Sequence
 import llama_cpp
 import numpy as np
 import pytest
+from plain_sampling import OFF
 
 from lmlab.errors import ConstraintError
 from lmlab.llama import Context, DecodeStatus, Model, Sampler
 from lmlab.llama.grammar import Grammar
 from lmlab.sampling import DEFAULTS, SamplingParams
-
-OFF = SamplingParams(
-    temperature=1.0,
-    top_k=0,
-    top_p=1.0,
-    min_p=0.0,
-    repeat_penalty=1.0,
-    repeat_last_n=64,
-    presence_penalty=0.0,
-    frequency_penalty=0.0,
-    seed=1,
-)
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tiny_models
-from loaded_models import THREADS, load_model
+from loaded_models import OpenContext, load_model, opened_contexts
 from snapshot_drive import KEY
 
 from lmlab.engine.engine import reuse_policy
@@ -19,21 +19,11 @@ from lmlab.worker.snapshots import SnapshotStore
 COUNT = 300
 MORE = 5
 
-OpenContext = Callable[..., Context]
-
 
 @pytest.fixture
 def open_context() -> Iterator[OpenContext]:
-    opened: list[Context] = []
-
-    def open_context(model: Model, **options: int) -> Context:
-        sizes = {"context": 1024, "sequences": 4, "idle": 4, "batch": 512, "threads": THREADS} | options
-        opened.append(Context(model, **sizes))
-        return opened[-1]
-
-    yield open_context
-    for context in opened:
-        context.close()
+    with opened_contexts(context=1024, idle=4, batch=512) as opened:
+        yield opened
 
 
 @pytest.fixture
