@@ -42,6 +42,11 @@ class Paths:
         return (self.cache or self.data) / "snapshots"
 
     @property
+    def prompts(self) -> Path:
+        """A folder: a person's own prompt templates."""
+        return self.data / "prompts"
+
+    @property
     def last_model(self) -> Path:
         """A text file: the reference of the model used last."""
         return self.data / "last-model"

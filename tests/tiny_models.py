@@ -5,7 +5,7 @@ Their text is nonsense, but deterministic: same arguments, same file, same greed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,8 @@ import numpy as np
 
 BLOCKS = 2
 CONTEXT = 2048
+MEAN, RANK = 1, 4
+"""llama.cpp's numbers of pooling types."""
 LONG_PIECE = "ab" * 200
 """A token of 400 bytes, longer than any buffer one would guess."""
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -73,11 +75,54 @@ def write_recurrent(path: Path, *, seed: int = 0, **options: object) -> Path:
 
 def write_encoder(path: Path, *, seed: int = 0, **options: object) -> Path:
     """Write a BERT: it makes embeddings and has no memory to generate from."""
+    return _encoder(path, seed, options, pooling=MEAN).finish()
+
+
+def write_reranker(path: Path, *, labels: Sequence[str] = (), seed: int = 0, **options: object) -> Path:
+    """Write a BERT with a rank head of two layers, one output a label, or one without a name."""
+    file = _encoder(path, seed, options, pooling=RANK)
+    file.add_random("cls.weight", 32, 32)
+    file.add_random("cls.bias", 32)
+    file.add_random("cls.output.weight", max(1, len(labels)), 32)
+    file.add_random("cls.output.bias", max(1, len(labels)))
+    if labels:
+        file.add_key("classifier.output_labels", list(labels))
+    return file.finish()
+
+
+def write_decoder_reranker(
+    path: Path,
+    *,
+    labels: Sequence[str] = ("yes", "no"),
+    tokenizer: Tokenizer = "bpe",
+    rank_template: str | None = None,
+    seed: int = 0,
+    **options: object,
+) -> Path:
+    """Write a Qwen 3 with a rank head, which makes shares of its outputs (softmax)."""
+    values: dict[str, object] = dict(options.pop("values", None) or {})  # type: ignore[call-overload]
+    if rank_template is not None:
+        values |= {"tokenizer.chat_templates": ["rerank"], "tokenizer.chat_template.rerank": rank_template}
+    file = _Writer(path, "qwen3", tokenizer, seed, {**options, "values": values})
+    file.attention(width=32, heads=4)
+    file.add_key("pooling_type", RANK)
+    file.add_key("classifier.output_labels", list(labels))
+    for block in range(BLOCKS):
+        file.norms(block, "attn_norm", "ffn_norm")
+        file.decoder_block(block)
+        for part in ("attn_q_norm", "attn_k_norm"):
+            file.add_tensor(f"blk.{block}.{part}.weight", np.ones(8))
+    file.head(separate_output=True)
+    file.add_random("cls.output.weight", len(labels), 32)
+    return file.finish()
+
+
+def _encoder(path: Path, seed: int, options: Mapping[str, object], *, pooling: int) -> _Writer:
     file = _Writer(path, "bert", "wpm", seed, options)
     width = 32
     file.attention(width=width, heads=4)
     file.add_key("attention.causal", False)
-    file.add_key("pooling_type", 1)
+    file.add_key("pooling_type", pooling)
     file.add_random("token_types.weight", 2, width)
     file.add_random("position_embd.weight", CONTEXT, width)
     file.norm("token_embd_norm", bias=True)
@@ -91,7 +136,7 @@ def write_encoder(path: Path, *, seed: int = 0, **options: object) -> Path:
         file.add_random(f"blk.{block}.ffn_down.bias", width)
         file.norm(f"blk.{block}.attn_output_norm", bias=True)
         file.norm(f"blk.{block}.layer_output_norm", bias=True)
-    return file.finish()
+    return file
 
 
 def write_lora(path: Path, *, architecture: str = "llama", width: int = 32, rank: int = 4, seed: int = 0) -> Path:

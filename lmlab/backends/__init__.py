@@ -16,6 +16,7 @@ from lmlab.worker.messages import (
     Lora,
     ModelInfo,
     Prefill,
+    Question,
     Ready,
     Request,
     Snapshots,
@@ -25,6 +26,7 @@ from lmlab.worker.messages import (
     Usage,
 )
 from lmlab.worker.prompts import ChatPrompt, Message, Prompt, Role, TextPrompt
+from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, RankPair
 
 __all__ = [
     "Alternative",
@@ -34,6 +36,8 @@ __all__ = [
     "ChatPrompt",
     "Constraint",
     "Distribution",
+    "Encode",
+    "Encoded",
     "Event",
     "EventSink",
     "Failed",
@@ -49,6 +53,10 @@ __all__ = [
     "ModelInfo",
     "Prefill",
     "Prompt",
+    "Question",
+    "Rank",
+    "RankPair",
+    "Ranked",
     "Ready",
     "Request",
     "Reweigh",

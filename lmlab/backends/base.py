@@ -12,8 +12,7 @@ from typing import Protocol, TypeAlias
 
 from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
-from lmlab.worker.looks import Inspect, Reweigh
-from lmlab.worker.messages import Event, Loading, ModelInfo, Ready, Request
+from lmlab.worker.messages import Event, Loading, ModelInfo, Question, Ready, Request
 
 EventSink: TypeAlias = Callable[[Event], None]
 
@@ -52,8 +51,8 @@ class Backend(Protocol):
         ``sink`` gets exactly one Finished or Failed, last. A dead engine is started again first.
         """
 
-    def inspect(self, command: Inspect | Reweigh, sink: EventSink) -> None:
-        """Ask what the model weighed at one place. ``sink`` gets one Distribution or Failed."""
+    def ask(self, command: Question, sink: EventSink) -> None:
+        """Ask what is answered by one event, and return at once. ``sink`` gets one Distribution, Encoded, Ranked or Failed."""
 
     def close(self) -> None:
         """End everything and give back the memory. Requests under way fail with EngineStopped."""

@@ -1,7 +1,7 @@
 """A backend that tests drive: no model, no process, no thread of its own, and the same events every time.
 
 Manual by default: a test says ``ready()`` and then ``step()`` for each token. With ``auto`` loading and every reply
-happen inside the call that asked for them. Callbacks run on the thread of whoever calls.
+happen inside the call that asked for them, or right after a callback that did. Callbacks run on the thread of whoever calls.
 """
 
 from __future__ import annotations
@@ -9,36 +9,36 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from lmlab.backends.base import EventSink, StatusSink, Stopped
+from lmlab.backends.fake_reply import (
+    FAKE_SEED,
+    FAKE_TIMINGS,
+    FakeCandidate,
+    FakeHandle,
+    Pieces,
+    Script,
+    words,
+)
 from lmlab.errors import EngineStopped, LmlabError
 from lmlab.sampling import DEFAULTS, SamplingParams
 from lmlab.worker.looks import Alternative, Distribution, Inspect, Reweigh, Stage
 from lmlab.worker.messages import (
-    Applied,
     Event,
     Failed,
-    Finished,
     FinishReason,
     Layout,
     Loading,
     LoadSpec,
     ModelInfo,
-    Prefill,
+    Question,
     Ready,
     Request,
-    Started,
-    Timings,
-    Token,
-    Usage,
 )
+from lmlab.worker.prompts import Prompt, TextPrompt
+from lmlab.worker.questions import Encode, Encoded, Rank, Ranked
 
-Pieces: TypeAlias = Iterable[str] | Callable[[Request], Iterable[str]]
-
-FAKE_SEED = 1234
-FAKE_TIMINGS = Timings(ttft_s=0.1, prefill_tokens_per_s=300.0, decode_tokens_per_s=100.0, total_s=0.5)
+__all__ = ["FAKE_SEED", "FAKE_TIMINGS", "FakeBackend", "FakeCandidate", "FakeHandle", "Script", "fake_info"]
 
 
 def fake_info(path: str = "fake.gguf") -> ModelInfo:
@@ -77,125 +77,47 @@ def fake_info(path: str = "fake.gguf") -> ModelInfo:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """One reply to come: its pieces, one a token, and how it ends (``error`` in place of a Finished)."""
-
-    pieces: Pieces = ("A", " fake", " reply", ".")
-    prompt_tokens: int = 10
-    cached: int = 0
-    reason: FinishReason = "stop"
-    tail: str = ""
-    error: LmlabError | None = None
-
-
-@dataclass(slots=True)
-class FakeHandle:
-    """One request under way. ``Token`` ids count up from 100, so that each token can be told apart."""
-
-    backend: FakeBackend
-    request: Request
-    sink: EventSink
-    script: Script
-    pieces: deque[str] = field(default_factory=deque)
-    tokens: list[int] = field(default_factory=list)
-    sampling: SamplingParams = DEFAULTS
-    wanted: SamplingParams | None = None
-    started: bool = False
-    ended: bool = False
-
-    def update(self, sampling: SamplingParams) -> None:
-        self.backend.updates.append((self.request.id, sampling))
-        self.wanted = sampling
-
-    def cancel(self, candidate: int | None = None) -> None:
-        self.backend.cancels.append(self.request.id)
-        if candidate in (None, 0):
-            self.finish("cancelled")
-
-    def start(self) -> None:
-        """Say Started and the whole Prefill."""
-        self.started = True
-        pieces = self.script.pieces(self.request) if callable(self.script.pieces) else self.script.pieces
-        self.pieces.extend(pieces)
-        self.sampling = self._resolve(self.request.sampling)
-        script, name = self.script, self.request.id
-        self.sink(Started(name, script.prompt_tokens, script.cached, self.sampling))
-        self.sink(Prefill(name, script.prompt_tokens, script.prompt_tokens))
-
-    def step(self) -> None:
-        """Say one thing more: the start, else a token, else the end."""
-        if not self.started:
-            if self.script.error is not None and not self._has_pieces():
-                self.fail(self.script.error)
-            else:
-                self.start()
-            return
-        if self.wanted is not None:
-            self._apply(self.wanted)
-        if not self.pieces:
-            if self.script.error is not None:
-                self.fail(self.script.error)
-            else:
-                self.finish(self.script.reason, self.script.tail)
-            return
-        index = len(self.tokens)
-        self.tokens.append(100 + index)
-        self.sink(Token(self.request.id, index, 100 + index, self.pieces.popleft()))
-
-    def finish(self, reason: FinishReason, tail: str = "") -> None:
-        if self.ended:
-            return
-        self.ended = True
-        prompt = self.script.prompt_tokens if self.started else 0
-        usage = Usage(prompt, self.script.cached if self.started else 0, len(self.tokens))
-        used = prompt + len(self.tokens)
-        self.sink(Finished(self.request.id, reason, tail, tuple(self.tokens), usage, FAKE_TIMINGS, used))
-
-    def fail(self, error: LmlabError) -> None:
-        if not self.ended:
-            self.ended = True
-            self.sink(Failed(self.request.id, error))
-
-    def _apply(self, wanted: SamplingParams) -> None:
-        self.wanted = None
-        before, self.sampling = self.sampling, self._resolve(wanted)
-        if changes := before.changes(self.sampling):
-            self.sink(Applied(self.request.id, len(self.tokens), self.sampling, changes))
-
-    def _resolve(self, asked: SamplingParams) -> SamplingParams:
-        seed = asked.seed if asked.seed is not None and asked.seed >= 0 else FAKE_SEED
-        return replace(asked, seed=seed).merge(self.backend.info.recommended).merge(DEFAULTS)
-
-    def _has_pieces(self) -> bool:
-        return callable(self.script.pieces) or bool(tuple(self.script.pieces))
-
-
 class FakeBackend:
     """Constructed as an opener: ``FakeBackend(spec, on_status)``.
 
-    ``requests``, ``updates`` (request id, sampling), ``cancels`` and ``inspections`` are what it was asked, in order;
-    ``starts`` counts the loads. A request without a script of its own gets ``Script()``.
+    ``requests``, ``updates`` (request id, sampling), ``cancels``, ``candidate_cancels`` (request id, candidate) and
+    ``questions`` are what it was asked, in order; ``starts`` counts the loads. A request without a script of its own gets
+    ``Script()``. ``scores`` ranks, by the length of the answers unless replaced; ``ask_error`` answers every question.
+    ``forgetful``: requests that have ended leave nothing behind, so that memory does not grow with their number.
     """
 
     def __init__(
-        self, spec: LoadSpec, on_status: StatusSink, *, auto: bool = False, info: ModelInfo | None = None
+        self,
+        spec: LoadSpec,
+        on_status: StatusSink,
+        *,
+        auto: bool = False,
+        info: ModelInfo | None = None,
+        forgetful: bool = False,
     ) -> None:
         self.spec = spec
         self.auto = auto
+        self.forgetful = forgetful
         self.info = info or fake_info(spec.path)
         self.requests: list[Request] = []
         self.updates: list[tuple[str, SamplingParams]] = []
         self.cancels: list[str] = []
-        self.inspections: list[Inspect | Reweigh] = []
+        self.candidate_cancels: list[tuple[str, int]] = []
+        self.questions: list[Question] = []
+        self.scores: Callable[[Rank], Iterable[float]] = lambda rank: [float(len(pair.answer)) for pair in rank.pairs]
+        self.ask_error: LmlabError | None = None
         self.starts = 0
         self.closed = False
         self.state: str = "new"
         self._on_status = on_status
         self._scripts: deque[Script] = deque()
         self._handles: list[FakeHandle] = []
+        self._running: list[FakeHandle] = []
+        self._words: dict[str, int] = {}
         self._changed = threading.Condition()
         self._error: LmlabError | None = None
+        self._stepping = threading.RLock()
+        self._finishing = False
 
     # What lab calls
 
@@ -218,9 +140,11 @@ class FakeBackend:
         return self.info
 
     def generate(self, request: Request, sink: EventSink) -> FakeHandle:
-        self.requests.append(request)
         handle = FakeHandle(self, request, sink, self._scripts.popleft() if self._scripts else Script())
-        self._handles.append(handle)
+        self._running.append(handle)
+        if not self.forgetful:
+            self.requests.append(request)
+            self._handles.append(handle)
         if self.closed:
             handle.fail(EngineStopped("the engine was closed"))
         else:
@@ -228,12 +152,12 @@ class FakeBackend:
             self._run_if_auto()
         return handle
 
-    def inspect(self, command: Inspect | Reweigh, sink: EventSink) -> None:
-        """Answer at once: one token was certain."""
-        self.inspections.append(command)
-        sampling = command.sampling.merge(self.info.recommended).merge(DEFAULTS)
-        certain = Alternative(100, "A", 0, 10.0, (1.0,), None)
-        sink(Distribution(command.request_id, sampling, (Stage("raw", 1, 0.0),), (certain,)))
+    def ask(self, command: Question, sink: EventSink) -> None:
+        """Answer at once: one token was certain, a token is a word, and ``scores`` ranks."""
+        if not self.forgetful:
+            self.questions.append(command)
+        error = EngineStopped("the engine was closed") if self.closed else self.ask_error
+        sink(self._answer(command) if error is None else Failed(command.request_id, error))
 
     def close(self) -> None:
         if self.closed:
@@ -255,7 +179,15 @@ class FakeBackend:
         error: LmlabError | None = None,
     ) -> None:
         """Queue the next reply: a piece a token, or a function of the request that returns the pieces."""
-        self._scripts.append(Script(pieces, prompt_tokens, cached, reason, tail, error))
+        kept = pieces if callable(pieces) or isinstance(pieces, str) else tuple(pieces)
+        self._scripts.append(Script((FakeCandidate(kept, reason, tail),), prompt_tokens, cached, error))
+
+    def script_candidates(
+        self, candidates: Iterable[FakeCandidate | str], *, prompt_tokens: int = 10, cached: int = 0
+    ) -> None:
+        """Queue the next reply of several candidates. A plain text stops by itself and has the log-probability -1."""
+        made = (FakeCandidate(one, logprob=-1.0) if isinstance(one, str) else one for one in candidates)
+        self._scripts.append(Script(tuple(made), prompt_tokens, cached))
 
     def loading(self, fraction: float) -> None:
         self._on_status(Loading(fraction))
@@ -283,13 +215,15 @@ class FakeBackend:
 
     @property
     def running(self) -> tuple[FakeHandle, ...]:
-        return tuple(handle for handle in self._handles if not handle.ended)
+        self._running = [handle for handle in self._running if not handle.ended]
+        return tuple(self._running)
 
-    def step(self, count: int = 1) -> None:
-        """Let the oldest running request say ``count`` things more. The model must be ready."""
+    def step(self, count: int = 1, request_id: str | None = None) -> None:
+        """Let the oldest running request, or the one named, do ``count`` steps. The model must be ready."""
         assert self.state == "ready", f"step() while {self.state}: call ready() first"
         for _ in range(count):
-            self.running[0].step()
+            handle = next(one for one in self.running if request_id in (None, one.request.id))
+            handle.step()
 
     def finish(self) -> None:
         """Step until nothing runs."""
@@ -297,8 +231,31 @@ class FakeBackend:
             self.step()
 
     def _run_if_auto(self) -> None:
-        if self.auto and self.state == "ready":
-            self.finish()
+        if not self.auto:
+            return
+        with self._stepping:
+            # A request that a callback makes waits for its turn, as it would on another thread: no matter how many
+            # follow one another, calls do not nest.
+            if self._finishing or self.state != "ready":
+                return
+            self._finishing = True
+            try:
+                self.finish()
+            finally:
+                self._finishing = False
+
+    def _answer(self, command: Question) -> Event:
+        match command:
+            case Inspect() | Reweigh():
+                sampling = command.sampling.merge(self.info.recommended).merge(DEFAULTS)
+                certain = Alternative(100, "A", 0, 10.0, (1.0,), None)
+                return Distribution(command.request_id, sampling, (Stage("raw", 1, 0.0),), (certain,))
+            case Encode():
+                text = _final_text(command.prompt)
+                tokens = tuple(self._words.setdefault(word, len(self._words)) for word in words(text))
+                return Encoded(command.request_id, tokens, text)
+            case Rank():
+                return Ranked(command.request_id, tuple(self.scores(command)))
 
     def _end(self, status: LmlabError, failure: LmlabError) -> None:
         self._error = status
@@ -314,3 +271,9 @@ class FakeBackend:
         with self._changed:
             self.state = state
             self._changed.notify_all()
+
+
+def _final_text(prompt: Prompt) -> str:
+    if isinstance(prompt, TextPrompt):
+        return prompt.text
+    return "".join(f"{message.role}: {message.content}\n" for message in prompt.messages) + "assistant:"

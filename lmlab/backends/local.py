@@ -16,7 +16,7 @@ from lmlab.backends.base import EventSink, StatusSink, Stopped
 from lmlab.backends.process import WorkerProcess
 from lmlab.errors import EngineStopped, LmlabError, UsageError
 from lmlab.sampling import SamplingParams
-from lmlab.worker.looks import Distribution, Inspect, Reweigh
+from lmlab.worker.looks import Distribution
 from lmlab.worker.messages import (
     Cancel,
     Command,
@@ -29,10 +29,12 @@ from lmlab.worker.messages import (
     Loading,
     LoadSpec,
     ModelInfo,
+    Question,
     Ready,
     Request,
     Update,
 )
+from lmlab.worker.questions import Encoded, Ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class LocalBackend:
             self.post(Generate(request))
         return LocalHandle(self, request.id)
 
-    def inspect(self, command: Inspect | Reweigh, sink: EventSink) -> None:
+    def ask(self, command: Question, sink: EventSink) -> None:
         with self._changed:
             self._start()
             self._sinks[command.request_id] = sink
@@ -216,7 +218,7 @@ class LocalBackend:
             case Events(events):
                 for event in events:
                     with self._changed:
-                        ended = isinstance(event, Finished | Failed | Distribution)
+                        ended = isinstance(event, Finished | Failed | Distribution | Encoded | Ranked)
                         sink = self._sinks.pop(event.request_id, None) if ended else self._sinks.get(event.request_id)
                         self._unheard.pop(event.request_id, None)
                     if sink is not None:

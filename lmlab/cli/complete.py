@@ -41,6 +41,19 @@ def complete_session(incomplete: str) -> list[tuple[str, str]]:
     return [(found.id, one_line(found.title)) for found in sessions if found.id.startswith(incomplete)]
 
 
+def complete_template(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of prompt templates that begin with ``incomplete``; a file's path is left to the shell."""
+    # Imported here: most of what is completed needs no template.
+    from lmlab.prompting import known_templates
+
+    own = Paths.find().prompts
+    return [
+        (name, "your own" if path.parent == own else "")
+        for name, path in known_templates(own).items()
+        if name.startswith(incomplete)
+    ]
+
+
 def _names() -> Iterator[tuple[str, str]]:
     """Yield each model once: by its name where it has one, else by its path."""
     for entry in ENTRIES:

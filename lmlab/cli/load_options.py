@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import typing
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from lmlab.backends import LoadSpec, Lora, Snapshots
 from lmlab.cli.complete import complete_draft
 from lmlab.cli.options import Completion, option
 from lmlab.errors import UsageError
-from lmlab.settings import Config, Paths, expanded
+from lmlab.settings import Config, Paths
 from lmlab.worker.messages import KvType
 
 # ggml has no room for more threads, and llama.cpp counts the context in 32 bits.
@@ -169,24 +168,12 @@ def _kv_types(text: str | None) -> tuple[KvType, KvType]:
 
 
 def _adapters(texts: list[str]) -> tuple[Lora, ...]:
-    return tuple(_adapter(text) for text in texts)
+    if not texts:
+        return ()
+    # Imported here: few command lines name an adapter.
+    from lmlab.lab.variant import parse_lora
 
-
-def _adapter(text: str) -> Lora:
-    """Return the adapter ``FILE[:SCALE]`` names; what follows a colon is a scale if it is a number and no part of a name."""
-    name, colon, last = text.rpartition(":")
-    scale = 1.0
-    path = expanded(text)
-    if colon and name and not path.exists():
-        try:
-            scale, path = float(last), expanded(name)
-        except ValueError:
-            pass
-    if not math.isfinite(scale):
-        raise UsageError(f"--lora {text}: the scale must be a finite number, such as 0.5")
-    if not path.is_file():
-        raise UsageError(f"--lora {text}: there is no file {path}; give FILE or FILE:SCALE")
-    return Lora(str(path.absolute()), scale)
+    return tuple(parse_lora(text, "--lora") for text in texts)
 
 
 def _whole(name: str, text: str | None, minimum: int, maximum: int, also: str = "") -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lmlab.backends import Finished, LoadSpec, ModelInfo
+from lmlab.lab.best_of import Candidate
 from lmlab.models import ModelFile
 from lmlab.models.catalogue import STARTER
 from lmlab.sampling import BY_NAME, SamplingParams, ineffective
@@ -62,6 +63,19 @@ def about_end(end: Finished, sampling: SamplingParams) -> Iterator[str]:
             f"the reply was ended because the context is full at {end.context_used:,} tokens: "
             "make it larger with --ctx-size (0 is all the model was trained for)"
         )
+
+
+def about_choice(
+    candidates: tuple[Candidate, ...], best: Candidate, selector: str | None, why: str, saved: int
+) -> Iterator[str]:
+    """Yield which of several candidates is the reply and what spoke for it."""
+    line = f"candidate {best.index + 1} of {len(candidates)}"
+    yield line + (f", by {selector}: {why}" if selector else "")
+    if saved:
+        yield f"{saved} of {len(candidates)} candidates were not drawn to their end: they could not change the choice"
+    if best.reason in ("length", "context"):
+        limit = "--max-tokens" if best.reason == "length" else "the end of the context"
+        yield f"this candidate was ended by {limit}"
 
 
 def figures(end: Finished) -> str:

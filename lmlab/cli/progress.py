@@ -45,6 +45,12 @@ class Bars:
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
 
+    def update_text(self, stage: str, text: str, done: float, total: float | None) -> None:
+        """As ``update``, at once, with ``text`` in place of the stage's name."""
+        self.update(stage, done, total, patience=0)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=text)
+
     def clear(self) -> None:
         """Take the bar away."""
         if self._progress is not None:

@@ -6,8 +6,20 @@ from typing import Annotated
 
 import typer
 
-from lmlab.backends import Failed, Finished, Loading, LoadSpec, Prefill, Ready, Started, TextPrompt, Token
+from lmlab.backends import (
+    CandidateEnded,
+    Failed,
+    Finished,
+    Loading,
+    LoadSpec,
+    Prefill,
+    Ready,
+    Started,
+    TextPrompt,
+    Token,
+)
 from lmlab.cli import notices, report
+from lmlab.cli.best_of_options import BestOfOptions
 from lmlab.cli.constraint_options import ConstraintOptions
 from lmlab.cli.interrupt import first_interrupt
 from lmlab.cli.load_options import LoadOptions, with_snapshots
@@ -21,10 +33,12 @@ from lmlab.cli.options import (
     option,
 )
 from lmlab.cli.progress import Bars
-from lmlab.cli.result import result_json
+from lmlab.cli.prompt_options import PromptOptions
 from lmlab.cli.streams import Stdout, piped_input
 from lmlab.errors import UsageError
-from lmlab.lab.generate import Ask, GenerateEvent, GenerateResult, Generation, NotRemembered, Opened
+from lmlab.lab.generate import Ask, Choosing, GenerateEvent, GenerateResult, Generation, NotRemembered, Opened
+from lmlab.lab.result import Source, result_json
+from lmlab.lab.task import PROMPT, Task
 from lmlab.models import Progress
 from lmlab.sampling import SamplingParams
 from lmlab.settings import Paths, load_config
@@ -45,7 +59,13 @@ lmlab run --json-schema '{"type": "object", "properties": {"city": {"type": "str
 
 cat letter.txt | lmlab run --draft lookup --kv-type q8_0 -c 16384 Correct the spelling
 
-lmlab run --lora style.gguf:0.5 --grammar list.gbnf Three colours"""
+lmlab run --lora style.gguf:0.5 --grammar list.gbnf Three colours
+
+lmlab run -t translate --var to=French < letter.txt
+
+lmlab run -t word-problem --technique few-shot-cot --best-of 5 --select vote "Anna has 3 apples and buys 4. How many?"
+
+lmlab run -t code --best-of 8 --select 'command:python3 check.py' 'A function that reverses a list'"""
 
 # Reading a prompt takes no time to speak of until it takes more than this.
 _PREFILL_PATIENCE_S = 1.0
@@ -67,6 +87,8 @@ def run(
         bool, option("--parse-special", help="With --raw: special tokens in the text are special, not plain text.")
     ] = False,
     as_json: Annotated[bool, option("--json", help="One JSON object in place of the text.")] = False,
+    prompting: PromptOptions,
+    best_of: BestOfOptions,
     sampling: SamplingOptions,
     constraints: ConstraintOptions,
     load: LoadOptions,
@@ -78,11 +100,13 @@ def run(
     """
     general.apply()
     params, constraint, spec = sampling.params(), constraints.constraint(), load.spec()
+    candidates, selector = best_of.candidates(), best_of.selector()
     paths = Paths.find()
     config = load_config(paths.config)
     spec = with_snapshots(spec, paths, config)
-    ask = Ask(_prompt_text(words or []), system, raw, parse_special, constraint)
-    screen = _Screen(as_json, general.quiet, spec, params.merge(config.sampling), config.system)
+    task = Task(prompting.renderer(paths), system, raw, parse_special, constraint)
+    ask = Ask(_values(words or [], task), task, candidates, selector)
+    screen = _Screen(as_json, general.quiet, spec, params.merge(config.sampling), config.system, ask)
     generation = Generation(
         ask,
         ref=model,
@@ -107,26 +131,41 @@ def _conclude(result: GenerateResult | None, screen: _Screen) -> int:
     """Print what only the whole result can say, and return the exit code."""
     if result is None:
         return report.INTERRUPTED
-    if screen.as_json:
-        screen.stdout.json(result_json(result))
+    screen.show_result(result)
     if result.error is not None:
         raise result.error
     return report.INTERRUPTED if result.reason == "cancelled" else 0
 
 
-def _prompt_text(words: list[str]) -> str:
-    """Return stdin, a blank line, and the words; whichever there is. Raises UsageError when there is neither."""
+def _values(words: list[str], task: Task) -> dict[str, str]:
+    """Return stdin, a blank line, and the words, whichever there is, as the prompt; nothing for a template that needs none.
+
+    Raises UsageError when a prompt is missing.
+    """
     text = "\n\n".join(part for part in (piped_input(), " ".join(words)) if part)
-    if not text.strip():
-        raise UsageError("no prompt: give one as an argument (lmlab run Hello) or on stdin (lmlab run < file)")
-    return text
+    if text.strip():
+        return {PROMPT: text}
+    if task.renderer is not None:
+        if not task.renderer.missing:
+            return {}
+        name = task.renderer.missing[0]
+        raise UsageError(
+            f"{task.renderer.template.name} needs {name}: give it as text, on stdin, or with --var {name}=..."
+        )
+    raise UsageError("no prompt: give one as an argument (lmlab run Hello) or on stdin (lmlab run < file)")
 
 
 class _Screen:
     """Shows a generation as it happens: the reply on stdout, all else on stderr."""
 
     def __init__(
-        self, as_json: bool, quiet: bool, spec: LoadSpec, asked: SamplingParams, config_system: str | None
+        self,
+        as_json: bool,
+        quiet: bool,
+        spec: LoadSpec,
+        asked: SamplingParams,
+        config_system: str | None,
+        ask: Ask,
     ) -> None:
         self.as_json = as_json
         self.stdout = Stdout()
@@ -136,6 +175,9 @@ class _Screen:
         self._asked = asked
         self._used = asked
         self._config_system = config_system
+        self._candidates = ask.candidates
+        self._answers = ask.task.renderer is not None
+        self._ended = 0
 
     def show(self, event: GenerateEvent) -> None:
         match event:
@@ -148,11 +190,17 @@ class _Screen:
             case Token(text=text):
                 self._bars.clear()
                 self._print(text)
+            case CandidateEnded():
+                self._ended += 1
+                self._bars.update("drawing candidates", self._ended, self._candidates)
             case Finished(tail=tail):
                 self._bars.clear()
-                self._print(tail)
-                self._end_line()
-                self._say(*notices.about_end(event, self._used))
+                if self._candidates == 1:
+                    self._print(tail)
+                    self._end_line()
+                    self._say(*notices.about_end(event, self._used))
+            case Choosing(selector):
+                self._bars.update(f"choosing by {selector}", 0, None)
             case Failed():
                 self._bars.clear()
                 self._end_line()
@@ -167,6 +215,29 @@ class _Screen:
                 self._say(*notices.about_sampling(self._asked, sampling))
             case _:
                 pass
+
+    def show_result(self, result: GenerateResult) -> None:
+        """Show what is known only at the end: which of several candidates is the reply, or all of it as JSON."""
+        self._bars.clear()
+        if self.as_json:
+            self.stdout.json(
+                result_json(
+                    Source(result.model, result.info),
+                    result.candidates,
+                    selected=result.selected,
+                    selector=result.selector,
+                    why=result.why or None,
+                    usage=result.usage,
+                    timings=result.timings,
+                    sampling=result.sampling,
+                    answers=self._answers,
+                )
+            )
+        elif self._candidates > 1:
+            self._print(result.text)
+            self._end_line()
+        if self._candidates > 1:
+            self._say(*notices.about_choice(result.candidates, result.best, result.selector, result.why, result.saved))
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -35,8 +35,8 @@ class Batch:
     def clear(self) -> None:
         self.struct.n_tokens = 0
 
-    def add(self, tokens: Sequence[int], position: int, sequence: int, *, logits: bool) -> int:
-        """Append ``tokens`` of one sequence from ``position`` on; ``logits`` asks for the last row's.
+    def add(self, tokens: Sequence[int], position: int, sequence: int, *, logits: bool, every: bool = False) -> int:
+        """Append ``tokens`` of one sequence from ``position`` on; ``logits`` asks for the last row's, ``every`` for the others'.
 
         Returns the index of the last row, by which its logits are read. Raises ValueError when there is no room,
         or nothing to append.
@@ -57,7 +57,7 @@ class Batch:
             self._tokens[start:end] = tokens
             self._positions[start:end] = np.arange(position, position + len(tokens))
             self._sequences[start:end] = sequence
-            self._logits[start:last] = 0
+            self._logits[start:last] = every
         self._logits[last] = logits
         self.struct.n_tokens = end
         return last

@@ -77,7 +77,7 @@ class Context:
     ) -> None:
         if sequences + idle > MAX_SEQUENCE_IDS:
             raise ValueError(f"{sequences} sequences and {idle} idle ones are more than {MAX_SEQUENCE_IDS}")
-        _check_kv_types(model, flash_attention, key_type, value_type)
+        check_kv_types(model, flash_attention, key_type, value_type)
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = context
         parameters.n_batch = max(batch, sequences + idle)
@@ -262,7 +262,7 @@ def _bytes_of(data: npt.NDArray[np.uint8]) -> Any:
     return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
-def _check_kv_types(model: Model, flash_attention: bool | None, key_type: str, value_type: str) -> None:
+def check_kv_types(model: Model, flash_attention: bool | None, key_type: str, value_type: str) -> None:
     """Refuse what llama.cpp answers with a bare null, or by ending the process."""
     if value_type not in WHOLE_TYPES and flash_attention is False:
         raise ModelLoadError(

@@ -21,7 +21,10 @@ class Vocabulary:
         self.size = 0 if none else int(llama_cpp.llama_vocab_n_tokens(self.pointer))
         self.bos = int(llama_cpp.llama_vocab_bos(self.pointer))
         self.eos = int(llama_cpp.llama_vocab_eos(self.pointer))
+        self.sep = int(llama_cpp.llama_vocab_sep(self.pointer))
         self.add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.pointer))
+        self.add_eos = bool(llama_cpp.llama_vocab_get_add_eos(self.pointer))
+        self.add_sep = bool(llama_cpp.llama_vocab_get_add_sep(self.pointer))
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of ``text``, no BOS added. ``special``: the text of a special token becomes that token."""
@@ -155,6 +158,18 @@ class Model:
         """The Jinja2 source in the file, or None for a base model. It can be a mere name, such as ``mistral-v7-tekken``."""
         source = llama_cpp.llama_model_chat_template(self.pointer, None)
         return bytes(source).decode("utf-8", "replace") if source else None
+
+    @property
+    def rank_template(self) -> str | None:
+        """How a reranker wants a pair written, with ``{query}`` and ``{document}`` in it, or None."""
+        source = llama_cpp.llama_model_chat_template(self.pointer, b"rerank")
+        return bytes(source).decode("utf-8", "replace") if source else None
+
+    @property
+    def ranks(self) -> bool:
+        """Whether its file says that it is for ranking."""
+        architecture = self.metadata("general.architecture")
+        return self.metadata(f"{architecture}.pooling_type") == str(llama_cpp.LLAMA_POOLING_TYPE_RANK)
 
     def metadata(self, key: str) -> str | None:
         """Return the value of a metadata key of the file as text, or None."""

@@ -20,10 +20,12 @@ from lmlab.llama import Library
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.loading import Loaded, load
 from lmlab.worker.messages import ABORT_MARK, LoadSpec
+from lmlab.worker.rank_loading import load_ranker
+from lmlab.worker.ranking import LoadedRanker
 from lmlab.worker.serving import Worker
 
 
-def _load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
+def _load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded | LoadedRanker:
     log = LoadLog()
     latest = -1.0
 
@@ -47,7 +49,7 @@ def _load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
     def note(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    loaded = load(spec, Library(logged, aborted), log, read, note=note)
+    loaded = (load_ranker if spec.rank else load)(spec, Library(logged, aborted), log, read, note=note)
     loading = False
     return loaded
 

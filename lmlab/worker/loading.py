@@ -68,32 +68,18 @@ def load(
     begin = time.perf_counter()
     threads = spec.threads or default_threads()
     model, context, adapters, drafting, layout, gpu_layers = _open(spec, library, log, progress, available(), threads)
-    vocabulary = model.vocabulary
-    context.warm_up(max(vocabulary.bos, 0))
-    source = model.chat_template
-    special = {"bos_token": vocabulary.text(vocabulary.bos), "eos_token": vocabulary.text(vocabulary.eos)}
-    policy = reuse_policy(model)
-    info = ModelInfo(
-        path=spec.path,
-        description=model.description,
-        architecture=model.metadata("general.architecture") or "",
-        parameters=model.parameters,
-        size=model.size,
-        vocabulary=vocabulary.size,
+    context.warm_up(max(model.vocabulary.bos, 0))
+    info = model_info(
+        spec,
+        model,
+        layout,
+        log,
         context=context.size,
-        context_trained=model.context_trained,
-        chat_template=source is not None,
-        template_hash=None if source is None else hashlib.sha256(source.encode()).hexdigest()[:16],
-        recommended=recommended(model.metadata),
-        reuse=policy if spec.reuse and not spec.deterministic else "none",
+        reuse=reuse_policy(model) if spec.reuse and not spec.deterministic else "none",
         threads=threads,
-        devices=tuple(dict.fromkeys(log.devices)),
         gpu_layers=gpu_layers,
         load_s=time.perf_counter() - begin,
-        llama_cpp=library.version,
-        layout=layout,
-        draft=spec.draft,
-        deterministic=spec.deterministic,
+        version=library.version,
     )
     engine = Engine(
         model,
@@ -106,12 +92,58 @@ def load(
     return Loaded(
         model=model,
         engine=engine,
-        encoder=PromptEncoder(vocabulary, _template(source, special), special),
+        encoder=prompt_encoder(model),
         info=info,
         lora=tuple(adapter.scale for adapter in spec.lora),
         snapshots=_snapshots(spec, model, context.size, note),
         snapshot_key=_snapshot_key(spec, model, layout, library.version),
     )
+
+
+def model_info(
+    spec: LoadSpec,
+    model: Model,
+    layout: Layout,
+    log: LoadLog,
+    *,
+    context: int,
+    reuse: str,
+    threads: int,
+    gpu_layers: int,
+    load_s: float,
+    version: str,
+) -> ModelInfo:
+    """Return what there is to say of a model that has been loaded as ``layout`` has it."""
+    source = model.chat_template
+    return ModelInfo(
+        path=spec.path,
+        description=model.description,
+        architecture=model.metadata("general.architecture") or "",
+        parameters=model.parameters,
+        size=model.size,
+        vocabulary=model.vocabulary.size,
+        context=context,
+        context_trained=model.context_trained,
+        chat_template=source is not None,
+        template_hash=None if source is None else hashlib.sha256(source.encode()).hexdigest()[:16],
+        recommended=recommended(model.metadata),
+        reuse=reuse,
+        threads=threads,
+        devices=tuple(dict.fromkeys(log.devices)),
+        gpu_layers=gpu_layers,
+        load_s=load_s,
+        llama_cpp=version,
+        layout=layout,
+        draft=spec.draft,
+        deterministic=spec.deterministic,
+    )
+
+
+def prompt_encoder(model: Model) -> PromptEncoder:
+    """Return what encodes prompts for ``model``, with its own chat template."""
+    vocabulary = model.vocabulary
+    special = {"bos_token": vocabulary.text(vocabulary.bos), "eos_token": vocabulary.text(vocabulary.eos)}
+    return PromptEncoder(vocabulary, _template(model.chat_template, special), special)
 
 
 class _Opened(NamedTuple):
@@ -132,7 +164,7 @@ def _open(
     threads: int,
 ) -> _Opened:
     """Load everything that takes memory, once it is known to fit."""
-    with _quoting(log):
+    with quoting(log):
         planned = plan(spec, log, available, gpu=library.gpu_offload)
         log.forget_sizes()
         model = Model(spec.path, gpu_layers=spec.gpu_layers, progress=progress, mapped=planned.mapped)
@@ -143,7 +175,10 @@ def _open(
         if not context.has_memory:
             raise ModelLoadError(f"{spec.path} is an encoder: it makes embeddings and cannot generate text")
         # What the log says of a draft comes after: of it only the sizes belong here.
-        layout, gpu_layers = _layout(context, spec, log, available), log.gpu_layers
+        layout = layout_of(
+            spec, log, available, sequences=context.sequences, outputs=context.outputs, ubatch=context.ubatch
+        )
+        gpu_layers = log.gpu_layers
         drafting = _drafting(spec, model, planned, context.size, threads)
     layout = replace(layout, weights=log.weights, kv=log.kv, compute=log.compute)
     return _Opened(model, context, adapters, drafting, layout, gpu_layers)
@@ -202,11 +237,12 @@ def _snapshot_key(spec: LoadSpec, model: Model, layout: Layout, version: str) ->
     return functools.lru_cache(64)(key)
 
 
-def _layout(context: Context, spec: LoadSpec, log: LoadLog, available: int) -> Layout:
+def layout_of(spec: LoadSpec, log: LoadLog, available: int, *, sequences: int, outputs: int, ubatch: int) -> Layout:
+    """Return how a context of this shape was laid out, from what llama.cpp has said so far."""
     return Layout(
-        sequences=context.sequences,
-        outputs=context.outputs,
-        ubatch=context.ubatch,
+        sequences=sequences,
+        outputs=outputs,
+        ubatch=ubatch,
         flash_attention=log.flash_attention,
         key_type=spec.key_type,
         value_type=spec.value_type,
@@ -219,7 +255,7 @@ def _layout(context: Context, spec: LoadSpec, log: LoadLog, available: int) -> L
 
 
 @contextmanager
-def _quoting(log: LoadLog) -> Iterator[None]:
+def quoting(log: LoadLog) -> Iterator[None]:
     """Add what llama.cpp said last, if it complained, to an error that passes."""
     try:
         yield

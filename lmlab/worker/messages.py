@@ -1,7 +1,7 @@
 """What the two processes say to each other: frozen values, pickled over an authenticated private connection.
 
-Parent to worker: Load, Generate, Update, Cancel; closing its input ends it. Worker to parent: Loading, Ready, LoadFailed,
-and groups of Event. Knows nothing of llama.cpp, of processes, or of who draws what.
+Parent to worker: Load, then Commands; closing its input ends it. Worker to parent: Loading, Ready, LoadFailed, and groups
+of Event. Knows nothing of llama.cpp, of processes, or of who draws what.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
 from lmlab.worker.looks import Distribution, Inspect, Reweigh
 from lmlab.worker.prompts import Prompt
+from lmlab.worker.questions import Encode, Encoded, Rank, Ranked
 
 ABORT_MARK = "lmlab-abort:"
 """Begins the line in the worker's log that says why llama.cpp ended the process."""
@@ -43,6 +44,7 @@ class Request:
     random numbers however many there are. ``logprobs`` asks for the log-probability of each token (before any sampler).
     ``lora`` are the scales of the adapters that the model was loaded with; None is the scales they were loaded at.
     ``session`` names whose prefix it is: with snapshots on, what it decoded survives the program.
+    ``stream`` False sends no Prefill and no Token: the whole text of each candidate comes as the ``tail`` of its end.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Request:
     constraint: Constraint | None = None
     lora: tuple[float, ...] | None = None
     session: str | None = None
+    stream: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class LoadSpec:
     ``sequences``: how many are decoded at once, at most. ``flash_attention``: None leaves it to llama.cpp. ``draft``: a model file that drafts for this one, or LOOKUP.
     ``deterministic``: the same bytes for the same seed, one sequence at a time in fixed batches, nothing reused.
     ``reuse`` False decodes every prompt whole. ``snapshots`` None keeps no prefix on disk.
+    ``rank``: a reward model or reranker, to score answers; it cannot generate then, and another model cannot rank.
     """
 
     path: str
@@ -95,6 +99,7 @@ class LoadSpec:
     deterministic: bool = False
     reuse: bool = True
     snapshots: Snapshots | None = None
+    rank: bool = False
 
 
 # Parent to worker
@@ -126,7 +131,12 @@ class Cancel:
     candidate: int | None = None
 
 
-Command: TypeAlias = Generate | Update | Cancel | Inspect | Reweigh
+Question: TypeAlias = Inspect | Reweigh | Encode | Rank
+"""What is answered by one event."""
+
+Answer: TypeAlias = Distribution | Encoded | Ranked
+
+Command: TypeAlias = Generate | Update | Cancel | Question
 """Commands about a request; Load comes first, once."""
 
 
@@ -290,7 +300,7 @@ class CandidateEnded:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end. ``tail`` is text held back until now. ``tokens`` are the reply's ids, the end token not among them.
+    """The end. ``tail`` is text held back until now, the whole of it when not streamed. ``tokens`` are the reply's ids, the end token not among them.
 
     ``logprob`` is the mean log-probability of every draw, the end and what a stop text cut away included, when asked
     for. ``context_used`` counts the tokens held. With several candidates each one's end has been told by CandidateEnded;
@@ -315,7 +325,7 @@ class Failed:
     error: LmlabError
 
 
-Event: TypeAlias = Started | Prefill | Token | Applied | CandidateEnded | Finished | Failed | Distribution
+Event: TypeAlias = Started | Prefill | Token | Applied | CandidateEnded | Finished | Failed | Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lmlab.engine import KEPT_PREFIXES, reuse_policy
 from lmlab.errors import ModelLoadError
 from lmlab.llama import Context, FileHeader, Model, read_file_header
 from lmlab.llama.context import WHOLE_TYPES
+from lmlab.llama.ranking import RankContext
 from lmlab.worker import memory
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.memory import MemoryNeed
@@ -47,21 +50,41 @@ def plan(spec: LoadSpec, log: LoadLog, available: int, *, gpu: bool) -> Plan:
     beside = _beside(spec, gpu=gpu)
     estimate = None if header is None else _estimate(header, spec, gpu=gpu)
     if header is not None and estimate is not None and 2 * (estimate.total + beside) <= available:
-        return Plan(_context_size(spec.context, _trained(header)), _mapped(spec, gpu=gpu, roomy=True))
+        return Plan(context_size(spec.context, _trained(header)), _mapped(spec, gpu=gpu, roomy=True))
     model = Model(spec.path, gpu_layers=spec.gpu_layers, progress=lambda fraction: None, measure=True)
     try:
         check_generates(model, spec.path)
-        wanted = _context_size(spec.context, model.context_trained)
-
-        def need(context: int) -> MemoryNeed:
-            return _measure(model, header, spec, context, log, beside)
-
-        fits, asked = memory.largest_context(need, wanted, available)
-        if fits < wanted and (spec.context is not None or not fits):
-            quantized = spec.key_type not in WHOLE_TYPES
-            raise memory.refusal(spec.path, wanted, asked, available, fits, quantized=quantized)
+        wanted = context_size(spec.context, model.context_trained)
+        measured = partial(open_context, model, spec, threads=1)
+        return fit(model, spec, header, log, available, wanted=wanted, open_one=measured, beside=beside, gpu=gpu)
     finally:
         model.close()
+
+
+def fit(
+    model: Model,
+    spec: LoadSpec,
+    header: FileHeader | None,
+    log: LoadLog,
+    available: int,
+    *,
+    wanted: int,
+    open_one: Callable[[int], Context | RankContext],
+    beside: int,
+    gpu: bool,
+) -> Plan:
+    """Measure ``model``, which has no weights, with contexts that ``open_one`` makes; decide as ``plan`` does.
+
+    ``wanted`` tokens are what it gets if they fit. ``beside``: bytes that are taken besides.
+    """
+
+    def need(context: int) -> MemoryNeed:
+        return _measure(model, header, context, log, open_one, beside)
+
+    fits, asked = memory.largest_context(need, wanted, available)
+    if fits < wanted and (spec.context is not None or not fits):
+        quantized = spec.key_type not in WHOLE_TYPES
+        raise memory.refusal(spec.path, wanted, asked, available, fits, quantized=quantized)
     roomy = fits == wanted and 2 * asked.total <= available
     return Plan(fits, _mapped(spec, gpu=gpu, roomy=roomy))
 
@@ -93,18 +116,23 @@ def _estimate(header: FileHeader, spec: LoadSpec, *, gpu: bool) -> MemoryNeed | 
         header.numbers,
         header.tensors,
         vocabulary=header.lengths.get("tokenizer.ggml.tokens", 0),
-        context=_context_size(spec.context, _trained(header)),
+        context=context_size(spec.context, _trained(header)),
         shape=shape,
         offloaded=_offloaded(spec, every) if gpu else 0,
     )
 
 
 def _measure(
-    model: Model, header: FileHeader | None, spec: LoadSpec, context: int, log: LoadLog, beside: int
+    model: Model,
+    header: FileHeader | None,
+    context: int,
+    log: LoadLog,
+    open_one: Callable[[int], Context | RankContext],
+    beside: int,
 ) -> MemoryNeed:
-    """Return what ``spec`` takes with ``context`` tokens, as llama.cpp itself reckons for a model without its weights."""
+    """Return what a context of ``context`` tokens takes, as llama.cpp itself reckons for a model without its weights."""
     log.forget_sizes()
-    open_context(model, spec, context, threads=1).close()
+    open_one(context).close()
     layers = max(1, model.layers)
     kept = memory.host_share(layers, log.gpu_layers)
     weights = model.size * kept // layers
@@ -157,7 +185,7 @@ def _trained(header: FileHeader) -> int:
     return trained if isinstance(trained, int) else 0
 
 
-def _context_size(asked: int | None, trained: int) -> int:
+def context_size(asked: int | None, trained: int) -> int:
     if asked is None:
         return min(trained, DEFAULT_CONTEXT) or DEFAULT_CONTEXT
     return asked or trained or DEFAULT_CONTEXT
@@ -165,6 +193,11 @@ def _context_size(asked: int | None, trained: int) -> int:
 
 def check_generates(model: Model, path: str) -> None:
     """Refuse what can be loaded and cannot answer."""
+    if model.ranks:
+        raise ModelLoadError(
+            f"{path} is a reward model or reranker: it scores answers and writes none: use another model, or this one to "
+            "choose between candidates (--select reward:FILE)"
+        )
     if not model.generates:
         raise ModelLoadError(
             f"{path} is not a model that continues text (an encoder or a diffusion model): use another"

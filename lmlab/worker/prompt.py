@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
@@ -45,12 +46,21 @@ class PromptEncoder:
         self._given: dict[str, ChatTemplate] = {}
         self._adds_space = b"".join(map(vocabulary.piece, vocabulary.tokenize("a", special=False))) == b" a"
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Return the ids of ``prompt``, BOS once where the model wants one. Raises PromptError or TemplateError."""
-        try:
-            ids = self._encode_text(prompt) if isinstance(prompt, TextPrompt) else self._encode_chat(prompt)
-        except UnicodeEncodeError:
-            raise PromptError("the prompt holds characters that are not valid Unicode text; remove them") from None
+    @property
+    def has_template(self) -> bool:
+        """Whether the model comes with a chat template, be it one that cannot be used."""
+        return self._template is not None
+
+    def encode(self, prompt: Prompt, *, generation_prompt: bool = True) -> list[int]:
+        """Return the ids of ``prompt``, BOS once where the model wants one. Raises PromptError or TemplateError.
+
+        ``generation_prompt`` False leaves out what asks a chat model for a reply.
+        """
+        with _valid_text():
+            if isinstance(prompt, TextPrompt):
+                ids = self._encode_text(prompt)
+            else:
+                ids = self._encode_chat(prompt, generation_prompt)
         vocabulary = self._vocabulary
         if vocabulary.add_bos and vocabulary.bos >= 0 and (not ids or ids[0] != vocabulary.bos):
             ids.insert(0, vocabulary.bos)
@@ -58,13 +68,30 @@ class PromptEncoder:
             raise PromptError("the prompt is empty; this model needs at least one token to go on from")
         return ids
 
+    def fill(self, pattern: str, values: Mapping[str, str]) -> list[int]:
+        """Return the ids of ``pattern``, each ``{name}`` in it a text of ``values`` whose special tokens are plain text.
+
+        Special tokens of ``pattern`` itself are that, and nothing is added. Raises PromptError.
+        """
+        markers = _Markers()
+        with _valid_text():
+            inert = {name: self._mark_special(text, markers) for name, text in values.items()}
+            names = "|".join(map(re.escape, values))
+            filled = re.sub(rf"\{{({names})\}}", lambda match: inert[match.group(1)], pattern)
+            return self._tokenize(markers.split(filled))
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Return the text that ``tokens`` are, special tokens spelled."""
+        pieces = (self._vocabulary.piece(token, special=True) for token in tokens)
+        return b"".join(pieces).decode("utf-8", "replace")
+
     def _encode_text(self, prompt: TextPrompt) -> list[int]:
         if prompt.parse_special:
             return self._vocabulary.tokenize(prompt.text, special=True)
         markers = _Markers()
         return self._tokenize(markers.split(self._mark_special(prompt.text, markers)))
 
-    def _encode_chat(self, prompt: ChatPrompt) -> list[int]:
+    def _encode_chat(self, prompt: ChatPrompt, generation_prompt: bool) -> list[int]:
         template = self._choose(prompt.template)
         plain = [{"role": m.role, "content": m.content} for m in prompt.messages]
         markers = _Markers()
@@ -72,7 +99,7 @@ class PromptEncoder:
         replies = {index for index, m in enumerate(prompt.messages) if self._replayable(m)}
         # One moment for all the renderings of this prompt: they are compared.
         now = datetime.now()
-        expected = template.render(plain, now=now)
+        expected = template.render(plain, generation_prompt=generation_prompt, now=now)
         # A template may trim or rewrite replies: mark those it leaves as they are, seen by rendering with and without.
 
         def render(marked: set[int]) -> str | None:
@@ -81,6 +108,7 @@ class PromptEncoder:
                     {"role": m.role, "content": markers.reply(index, m) if index in marked else inert[index]}
                     for index, m in enumerate(prompt.messages)
                 ],
+                generation_prompt=generation_prompt,
                 now=now,
             )
             return rendered if markers.plain(rendered) == expected else None
@@ -148,6 +176,14 @@ class PromptEncoder:
                 if both[: len(alone)] == alone:
                     return both[len(alone) :]
         return vocabulary.tokenize(text, special=special)
+
+
+@contextmanager
+def _valid_text() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeEncodeError:
+        raise PromptError("the prompt holds characters that are not valid Unicode text; remove them") from None
 
 
 class _Text:

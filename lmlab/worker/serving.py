@@ -34,6 +34,7 @@ from lmlab.worker.messages import (
     LoadFailed,
     Loading,
     LoadSpec,
+    Question,
     Ready,
     Report,
     Request,
@@ -43,6 +44,8 @@ from lmlab.worker.messages import (
     Usage,
 )
 from lmlab.worker.prefixes import Prefixes
+from lmlab.worker.questions import Encode, Rank
+from lmlab.worker.ranking import LoadedRanker, Ranking, encoded
 from lmlab.worker.streams import Replies
 
 TOGETHER_S = 0.04
@@ -51,7 +54,7 @@ TOGETHER_S = 0.04
 KEPT_PIECES = 8192
 """Tokens whose bytes are remembered: asking llama.cpp for them costs more than a dictionary."""
 
-Loader = Callable[[LoadSpec, Callable[[float], None]], Loaded]
+Loader = Callable[[LoadSpec, Callable[[float], None]], Loaded | LoadedRanker]
 
 
 class Worker:
@@ -62,7 +65,7 @@ class Worker:
         self._load = load
         self._sending = threading.Lock()
         self._wake = threading.Event()
-        self._prompts: queue.SimpleQueue[tuple[Generate | Inspect | Reweigh | Inspected, float]] = queue.SimpleQueue()
+        self._prompts: queue.SimpleQueue[tuple[Generate | Question | Inspected, float]] = queue.SimpleQueue()
         # Requests that the engine does not know yet, and what was said of them meanwhile. Under a lock, so that what
         # is repeated to the engine does not overtake what is said next.
         self._handing_over = threading.Lock()
@@ -87,6 +90,25 @@ class Worker:
         # What has been loaded stays: the collector need not look through it between two tokens.
         gc.collect()
         gc.freeze()
+        if isinstance(loaded, LoadedRanker):
+            self._rank(loaded)
+        else:
+            self._serve(loaded)
+
+    def _rank(self, loaded: LoadedRanker) -> None:
+        """Answer one question after another."""
+        ranking = Ranking(loaded)
+        self._send(Ready(loaded.info))
+        while True:
+            command, _ = self._prompts.get()
+            assert not isinstance(command, Inspected)
+            self._say([ranking.answer(command)])
+            if isinstance(command, Generate):
+                with self._handing_over:
+                    del self._encoding[command.request.id]
+
+    def _serve(self, loaded: Loaded) -> None:
+        """Encode prompts in one thread and step the engine in this one."""
         serving = self._serving = Serving(loaded)
         threading.Thread(target=self._encode, args=(serving,), daemon=True, name="encoder").start()
         self._send(Ready(loaded.info))
@@ -109,7 +131,7 @@ class Worker:
                     case Generate(request):
                         self._encoding[request.id] = []
                         self._prompts.put((command, time.perf_counter()))
-                    case Inspect() | Reweigh():
+                    case Inspect() | Reweigh() | Encode() | Rank():
                         self._prompts.put((command, time.perf_counter()))
                     case Cancel() | Update():
                         with self._handing_over:
@@ -130,15 +152,10 @@ class Worker:
             match command:
                 case Generate(request):
                     self._hand_over(request, received, serving)
-                case Inspect():
-                    try:
-                        serving.inspect(command, received)
-                    except LmlabError as error:
-                        self._say([Failed(command.request_id, error)])
-                case Reweigh():
-                    self._say([serving.reweigh(command)])
                 case Inspected():
                     self._say(serving.inspections.answer(command))
+                case _:
+                    self._say(serving.answer(command, received))
             self._wake.set()
 
     def _hand_over(self, request: Request, received: float, serving: Serving) -> None:
@@ -240,7 +257,7 @@ class Serving:
         )
 
     def submit(self, request: Request, ready: EngineRequest) -> None:
-        self.replies.add(ready.id, len(ready.tokens), ready.sampling, ready.candidates)
+        self.replies.add(ready.id, len(ready.tokens), ready.sampling, ready.candidates, streamed=request.stream)
         self.prefixes.begin(ready, request.session)
         self._engine.submit(ready)
 
@@ -253,7 +270,25 @@ class Serving:
         if in_force is not None:
             self._engine.update(command.request_id, self._resolve(command.sampling, in_force.seed))
 
-    def inspect(self, command: Inspect, received: float) -> None:
+    def answer(self, command: Question, received: float) -> list[Event]:
+        """Return what is to be said to a question now; an Inspect is answered by a later event of the engine."""
+        try:
+            match command:
+                case Inspect():
+                    self._inspect(command, received)
+                    return []
+                case Reweigh():
+                    return [self.inspections.reweigh(command, self._resolve(command.sampling, 0))]
+                case Encode():
+                    return [encoded(command, self._loaded.encoder)]
+                case Rank():
+                    raise UsageError(
+                        "this model was loaded to generate and cannot score answers: use a reward model or reranker"
+                    )
+        except LmlabError as error:
+            return [Failed(command.request_id, error)]
+
+    def _inspect(self, command: Inspect, received: float) -> None:
         """Ask the engine for the logits at one place. Raises LmlabError for what is wrong with the prompt."""
         size = self._loaded.model.vocabulary.size
         if command.top < 1 or (command.drawn is not None and not 0 <= command.drawn < size):
@@ -265,9 +300,6 @@ class Serving:
         self._engine.submit(
             EngineRequest(command.request_id, tokens, sampling, False, received, scales=scales, inspect=True)
         )
-
-    def reweigh(self, command: Reweigh) -> Event:
-        return self.inspections.reweigh(command, self._resolve(command.sampling, 0))
 
     def translate(self, events: list[EngineEvent]) -> list[Event]:
         """Return what to tell the parent of ``events``."""

@@ -16,9 +16,10 @@ from lmlab.worker.text_stream import TextStream
 
 @dataclass(slots=True, eq=False)
 class Candidate:
-    """One continuation under way."""
+    """One continuation under way. ``unread``: how many of its last tokens are not in its text yet."""
 
     stream: TextStream
+    unread: int = 0
     text: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -26,12 +27,13 @@ class Candidate:
 
 @dataclass(slots=True, eq=False)
 class Reply:
-    """One request under way. ``ended`` are its candidates' ends, by number."""
+    """One request under way. ``streamed``: told token by token. ``ended`` are its candidates' ends, by number."""
 
     request_id: str
     prompt_tokens: int
     sampling: SamplingParams
     candidates: list[Candidate]
+    streamed: bool
     ended: dict[int, messages.CandidateEnded] = field(default_factory=dict)
     draws: int = 0
     drafted: int | None = None
@@ -47,9 +49,17 @@ class Replies:
         self._piece = piece
         self._replies: dict[str, Reply] = {}
 
-    def add(self, request_id: str, prompt_tokens: int, sampling: SamplingParams, candidates: int = 1) -> None:
+    def add(
+        self,
+        request_id: str,
+        prompt_tokens: int,
+        sampling: SamplingParams,
+        candidates: int = 1,
+        *,
+        streamed: bool = True,
+    ) -> None:
         streams = [Candidate(TextStream(sampling.stop or ())) for _ in range(candidates)]
-        self._replies[request_id] = Reply(request_id, prompt_tokens, sampling, streams)
+        self._replies[request_id] = Reply(request_id, prompt_tokens, sampling, streams, streamed)
 
     def sampling(self, request_id: str) -> SamplingParams | None:
         """Return what is in force for a request, or None when it has ended."""
@@ -77,7 +87,8 @@ class Replies:
             case Ended():
                 self._ended(event, reply, said)
             case Prefilled():
-                said.append(messages.Prefill(event.request_id, event.done, event.total))
+                if reply.streamed:
+                    said.append(messages.Prefill(event.request_id, event.done, event.total))
             case Admitted():
                 said.append(
                     messages.Started(
@@ -91,6 +102,7 @@ class Replies:
             case Changed():
                 reply.sampling = event.sampling
                 for candidate in reply.candidates:
+                    self._read(candidate)
                     candidate.stream.set_stop(event.sampling.stop or ())
                 said.append(messages.Applied(event.request_id, event.index, event.sampling, event.changes))
             case Refused():
@@ -107,18 +119,35 @@ class Replies:
         if event.end:
             return
         candidate.tokens.append(event.token)
-        text = candidate.stream.push(self._piece(event.token))
-        candidate.text.append(text)
-        said.append(messages.Token(event.request_id, event.index, event.token, text, event.logprob, event.candidate))
+        candidate.unread += 1
+        if not (reply.streamed or reply.sampling.stop):
+            # Read at its end, in one piece.
+            return
+        text = self._read(candidate)
+        if reply.streamed:
+            said.append(
+                messages.Token(event.request_id, event.index, event.token, text, event.logprob, event.candidate)
+            )
         if candidate.stream.stopped:
             said.extend(self.translate(self._engine.finish(event.request_id, event.candidate)))
+
+    def _read(self, candidate: Candidate) -> str:
+        """Take the tokens that are not read yet into the text; return what became certain of it."""
+        unread = candidate.tokens[len(candidate.tokens) - candidate.unread :]
+        candidate.unread = 0
+        text = candidate.stream.push(b"".join(map(self._piece, unread)))
+        candidate.text.append(text)
+        return text
 
     def _ended(self, event: Ended, reply: Reply, said: list[messages.Event]) -> None:
         if event.candidate in reply.ended:
             return
         candidate = reply.candidates[event.candidate]
+        self._read(candidate)
         tail = candidate.stream.flush()
         candidate.text.append(tail)
+        if not reply.streamed:
+            tail = "".join(candidate.text)
         # A stop string can be completed by the very token that exhausted max_tokens or the context.
         reason = "stop" if candidate.stream.stopped else event.reason
         logprobs = candidate.logprobs

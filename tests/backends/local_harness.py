@@ -22,6 +22,7 @@ from lmlab.backends import (
     Inspect,
     LoadSpec,
     Prompt,
+    Question,
     Request,
     Reweigh,
     Started,
@@ -176,8 +177,12 @@ class Bench:
 
     def look(self, command: Inspect | Reweigh) -> Distribution | Failed:
         """Ask what was weighed at one place, and wait for the answer."""
-        answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.backend.inspect(command, answers.put)
-        answer = answers.get(timeout=LIMIT_S)
+        answer = self.answer(command)
         assert isinstance(answer, Distribution | Failed)
         return answer
+
+    def answer(self, command: Question) -> Event:
+        """Ask, and wait for the answer."""
+        answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.backend.ask(command, answers.put)
+        return answers.get(timeout=LIMIT_S)

@@ -8,7 +8,10 @@ import pytest
 from lmlab.backends import (
     Applied,
     Backend,
+    CandidateEnded,
     ChatPrompt,
+    Encode,
+    Encoded,
     Event,
     Failed,
     Finished,
@@ -16,6 +19,9 @@ from lmlab.backends import (
     LoadSpec,
     Message,
     Prefill,
+    Rank,
+    Ranked,
+    RankPair,
     Ready,
     Request,
     Started,
@@ -26,7 +32,7 @@ from lmlab.backends import (
     Token,
     Usage,
 )
-from lmlab.backends.fake import FAKE_SEED, FAKE_TIMINGS, FakeBackend, fake_info
+from lmlab.backends.fake import FAKE_SEED, FAKE_TIMINGS, FakeBackend, FakeCandidate, fake_info
 from lmlab.errors import ContextOverflow, EngineStopped, ModelLoadError
 from lmlab.sampling import DEFAULTS, SamplingParams
 
@@ -189,3 +195,136 @@ def test_closing_fails_what_runs_and_what_comes_later() -> None:
     assert [(type(event), event.request_id) for event in events] == [(Failed, "a"), (Failed, "b")]
     with pytest.raises(EngineStopped):
         backend.wait_ready()
+
+
+def test_several_candidates_advance_together_and_each_end_is_told() -> None:
+    backend, _ = fake(auto=True)
+    backend.script_candidates(["yes", FakeCandidate(["no", "pe"], "length", logprob=-0.5)], prompt_tokens=3)
+    events: list[Event] = []
+
+    backend.generate(Request("a", TextPrompt("once"), candidates=2), events.append)
+
+    assert events[2:] == [
+        Token("a", 0, 100, "yes"),
+        Token("a", 0, 200, "no", candidate=1),
+        CandidateEnded("a", 0, "stop", "", (100,), -1.0),
+        Token("a", 1, 201, "pe", candidate=1),
+        CandidateEnded("a", 1, "length", "", (200, 201), -0.5),
+        Finished("a", "stop", "", (100,), Usage(3, 0, 3), FAKE_TIMINGS, 4, -1.0),
+    ]
+
+
+def test_what_is_not_streamed_comes_whole_with_its_end() -> None:
+    backend, _ = fake(auto=True)
+    backend.script(["Hel", "lo"], tail="!")
+    backend.script_candidates(["one two", "three"])
+    events: list[Event] = []
+
+    backend.generate(Request("a", TextPrompt("once"), stream=False), events.append)
+    backend.generate(Request("b", TextPrompt("once"), candidates=2, stream=False), events.append)
+
+    assert [(type(event), getattr(event, "tail", None)) for event in events] == [
+        (Started, None),
+        (Finished, "Hello!"),
+        (Started, None),
+        (CandidateEnded, "three"),
+        (CandidateEnded, "one two"),
+        (Finished, ""),
+    ]
+
+
+def test_one_candidate_of_several_is_cancelled_and_the_others_go_on() -> None:
+    backend, _ = fake()
+    backend.script_candidates(["a b c", "d e f"])
+    events: list[Event] = []
+    handle = backend.generate(Request("a", TextPrompt("once"), candidates=2), events.append)
+    backend.ready()
+    backend.step(2)
+
+    handle.cancel(1)
+    backend.finish()
+
+    assert (backend.cancels, backend.candidate_cancels) == ([], [("a", 1)])
+    ends = [event for event in events if isinstance(event, CandidateEnded)]
+    assert [(end.candidate, end.reason, len(end.tokens)) for end in ends] == [(1, "cancelled", 1), (0, "stop", 3)]
+    assert isinstance(events[-1], Finished)
+
+
+def test_a_callback_may_cancel_the_candidates_that_are_left() -> None:
+    backend, _ = fake()
+    backend.script_candidates(["a", "b", "c d e"])
+    ends: list[CandidateEnded] = []
+
+    def sink(event: Event) -> None:
+        if isinstance(event, CandidateEnded):
+            ends.append(event)
+            if event.candidate == 1:
+                handle.cancel(2)
+
+    handle = backend.generate(Request("a", TextPrompt("once"), candidates=3), sink)
+    backend.ready()
+    backend.finish()
+
+    assert [(end.candidate, end.reason) for end in ends] == [(0, "stop"), (1, "stop"), (2, "cancelled")]
+    assert backend.running == ()
+
+
+def test_requests_can_be_stepped_in_any_order() -> None:
+    backend, _ = fake()
+    events: list[Event] = []
+    for name in "abc":
+        backend.generate(ask(name), events.append)
+    backend.ready()
+
+    backend.step(1, "c")
+    backend.step(2, "b")
+    backend.step()
+
+    assert [event.request_id for event in events if isinstance(event, Started)] == ["c", "b", "a"]
+    assert [event.request_id for event in events if isinstance(event, Token)] == ["b"]
+
+
+def test_replies_that_ask_for_the_next_one_do_not_nest() -> None:
+    events: list[Event] = []
+    backend = FakeBackend(LoadSpec("x.gguf"), lambda status: None, auto=True, forgetful=True)
+
+    def sink(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Finished) and len(events) < 20_000:
+            backend.generate(ask("next"), sink)
+
+    backend.generate(ask("first"), sink)
+
+    assert len(events) >= 20_000
+    assert (backend.requests, backend.running) == ([], ())
+
+
+def test_a_script_of_another_number_of_candidates_is_a_mistake_of_the_test() -> None:
+    backend, _ = fake(auto=True)
+    backend.script_candidates(["a", "b"])
+
+    with pytest.raises(AssertionError, match="2 candidates are scripted and 3 are asked for"):
+        backend.generate(Request("a", TextPrompt("once"), candidates=3), lambda event: None)
+
+
+def test_questions_are_answered_at_once() -> None:
+    backend, _ = fake()
+    answers: list[Event] = []
+    pairs = tuple(RankPair((Message("user", "?"),), text) for text in ("long", "one"))
+
+    backend.ask(Encode("a", TextPrompt("to be to be")), answers.append)
+    backend.ask(Encode("b", ChatPrompt((Message("user", "hi"),))), answers.append)
+    backend.ask(Rank("c", pairs), answers.append)
+    backend.scores = lambda rank: [0.5]
+    backend.ask(Rank("d", pairs[:1]), answers.append)
+    backend.ask_error = gone = EngineStopped("gone")
+    backend.ask(Rank("e", pairs), answers.append)
+
+    assert answers == [
+        Encoded("a", (0, 1, 2, 1), "to be to be"),
+        Encoded("b", (3, 4, 5), "user: hi\nassistant:"),
+        Ranked("c", (4.0, 3.0)),
+        Ranked("d", (0.5,)),
+        Failed("e", gone),
+    ]
+    assert [question.request_id for question in backend.questions] == list("abcde")

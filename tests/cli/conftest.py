@@ -15,6 +15,8 @@ import pytest
 from harness import Fake, Lmlab, Outcome, Program, Terminal, fake_header
 
 import lmlab.__main__ as program
+from lmlab import models
+from lmlab.cli import batch as batch_command
 from lmlab.cli import chat as chat_command
 from lmlab.cli import run as run_command
 from lmlab.lab import generate
@@ -35,7 +37,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     path.write_bytes(b"GGUF")
     fake = Fake(ModelFile(ref="fake", path=path, header=fake_header(), notice=None))
     monkeypatch.setattr(generate, "resolve", fake.resolve)
-    for command in (run_command, chat_command):
+    monkeypatch.setattr(models, "resolve", fake.resolve)
+    for command in (run_command, chat_command, batch_command):
         monkeypatch.setattr(command, "local_backend", lambda paths: fake.open)
     monkeypatch.setitem(Chat.__init__.__kwdefaults__, "resolve", fake.resolve)
     return fake

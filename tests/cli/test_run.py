@@ -200,9 +200,21 @@ def test_json_is_one_object_of_the_documented_shape(fake: Fake, lmlab: Lmlab) ->
     assert json.loads(outcome.out) == {
         "text": "Grüße\n",
         "finish_reason": "stop",
-        "candidates": [{"text": "Grüße\n", "score": None, "finish_reason": "stop", "tokens": 2}],
+        "answer": None,
+        "candidates": [
+            {
+                "text": "Grüße\n",
+                "score": None,
+                "logprob": None,
+                "answer": None,
+                "finish_reason": "stop",
+                "tokens": 2,
+                "note": None,
+            }
+        ],
         "selected": 0,
         "selector": None,
+        "why": None,
         "usage": {"prompt_tokens": 31, "cached_tokens": 4, "completion_tokens": 2, "restored_tokens": 0},
         "timings": {
             "load_s": 0.2,

@@ -18,11 +18,10 @@ from lmlab.backends import (
     Ready,
     Started,
     StatusSink,
-    TextPrompt,
     Token,
 )
 from lmlab.backends.fake import FAKE_SEED, FakeBackend
-from lmlab.errors import ContextOverflow, DownloadError, EngineStopped, ModelLoadError, UsageError
+from lmlab.errors import ContextOverflow, DownloadError, EngineStopped, ModelLoadError
 from lmlab.lab import generate
 from lmlab.lab.generate import Ask, GenerateEvent, GenerateResult, Generation, Opened
 from lmlab.models import GgufHeader, ModelFile, Progress
@@ -81,7 +80,7 @@ class Lab:
 
     def run(self, ask: Ask | None = None, **options: Any) -> GenerateResult | None:
         self.generation = Generation(
-            ask or Ask("Hi"),
+            ask or Ask({"prompt": "Hi"}),
             ref="fake",
             paths=self.paths,
             config=self.config,
@@ -99,39 +98,6 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return lab
 
 
-# The prompt
-
-
-def test_a_chat_model_gets_turns() -> None:
-    assert Ask("Hi").prompt(chat_template=True) == ChatPrompt((USER,))
-    assert Ask("Hi", system="Be brief").prompt(True) == ChatPrompt((Message("system", "Be brief"), USER))
-
-
-def test_the_default_system_message_gives_way_to_what_was_typed_even_if_empty() -> None:
-    default = Message("system", "default")
-    assert Ask("Hi").prompt(True, "default") == ChatPrompt((default, USER))
-    assert Ask("Hi", system="").prompt(True, "default") == ChatPrompt((USER,))
-
-
-def test_text_goes_as_it_is_to_a_base_model_and_when_raw() -> None:
-    assert Ask("Hi").prompt(chat_template=False, default_system="default") == TextPrompt("Hi")
-    assert Ask("Hi", raw=True).prompt(True) == TextPrompt("Hi")
-    assert Ask("Hi", raw=True, parse_special=True).prompt(True) == TextPrompt("Hi", parse_special=True)
-
-
-@pytest.mark.parametrize(
-    ("ask", "chat_template", "message"),
-    [
-        (Ask("Hi", system="x", raw=True), True, "--system has no place here: --raw"),
-        (Ask("Hi", system="x"), False, "--system has no place here: this is a base model"),
-        (Ask("Hi", parse_special=True), True, "--parse-special needs --raw"),
-    ],
-)
-def test_what_could_only_be_ignored_is_refused(ask: Ask, chat_template: bool, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        ask.prompt(chat_template)
-
-
 # The reply
 
 
@@ -139,7 +105,7 @@ def test_a_reply_is_whole(lab: Lab) -> None:
     lab.prepare = lambda backend: backend.script(["Hel", "lo"], tail="!", prompt_tokens=7, cached=3)
     result = lab.run(sampling=SamplingParams(temperature=0.5), load=LoadSpec(path="", threads=3), logprobs=True)
     assert result is not None
-    assert (result.text, result.reason, result.completion_tokens, result.error) == ("Hello!", "stop", 2, None)
+    assert (result.text, result.reason, len(result.best.tokens), result.error) == ("Hello!", "stop", 2, None)
     assert (result.usage.prompt_tokens, result.usage.cached_tokens, result.usage.completion_tokens) == (7, 3, 2)
     assert (result.sampling.temperature, result.sampling.top_k, result.sampling.seed) == (0.5, 40, FAKE_SEED)
     assert (result.model, result.info) == (lab.model, lab.backend.info)
@@ -255,7 +221,7 @@ def test_a_failure_in_the_middle_keeps_what_came(lab: Lab) -> None:
     lab.prepare = lambda backend: backend.script(["one", " two"], error=EngineStopped("killed"))
     result = lab.run()
     assert result is not None
-    assert (result.text, result.reason, result.completion_tokens, str(result.error)) == (
+    assert (result.text, result.reason, len(result.best.tokens), str(result.error)) == (
         "one two",
         "error",
         2,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ Solve it. Hint: {{ hint }}
 Question: {{ question }}
 {% endif %}
 """
+
+# Ten lists, each four times the one before it: a million values.
+ALIASES = (
+    "[&a [x], " + ", ".join(f"&{name} [{', '.join([f'*{one}'] * 4)}]" for one, name in pairwise("abcdefghijk")) + "]"
+)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -66,20 +72,26 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     assert template.stop == ("\nUser:",)
 
 
-def test_rendering(tmp_path: Path) -> None:
-    template = load_template(write(tmp_path, WHOLE))
-    assert template.render({"question": "{{ 6 }} < 7?"}) == "Solve it. Hint: none\n\nQuestion: {{ 6 }} < 7?\n"
-    assert template.render({"question": "", "hint": "é"}) == "Solve it. Hint: é\n\n"
-
-
 def test_little_is_needed_and_windows_files_are_read(tmp_path: Path) -> None:
     path = tmp_path / "task.md"
     path.write_bytes(
         b"\xef\xbb\xbf---\r\nname: task\r\ndescription: A task.\r\n---\r\nHello\r\n\r\n---\r\nand a rule\r\n"
     )
     template = load_template(path)
-    assert template.render({}) == "Hello\n\n---\nand a rule"
+    assert template.body == "Hello\n\n---\nand a rule\n"
+    assert (template.technique, template.shots, template.style, template.answer) == ("zero-shot", None, "turns", None)
     assert template.sampling == SamplingParams()
+
+
+def test_what_is_used_by_default_and_where_things_stand(tmp_path: Path) -> None:
+    lines = "technique: few-shot\nshots: 2\nstyle: inline\nanswer: {format: 'It is {{ answer }}'}\n"
+    template = load_template(
+        front(tmp_path, lines + "inputs: {q: {}}\nexamples:\n  - {q: a, answer: b}\n", "{{ q }}\n")
+    )
+    assert (template.technique, template.shots, template.style) == ("few-shot", 2, "inline")
+    assert template.answer == Answer(format="It is {{ answer }}", regex=None, check="exact")
+    assert (template.file, template.body_line, template.example_lines) == ("task.md", 12, (10,))
+    assert (template.given, template.defaults) == ({"q"}, {"q": ""})
 
 
 @pytest.mark.parametrize(
@@ -93,8 +105,21 @@ def test_little_is_needed_and_windows_files_are_read(tmp_path: Path) -> None:
             "task.md, line 5: unknown key 'inputs.q.requird': did you mean 'required'?",
         ),
         ("answer:\n  regex: x\n  chek: number\n", "task.md, line 6: unknown key 'answer.chek': did you mean 'check'?"),
-        ("answer: {check: number}\n", "task.md, line 4: 'answer.regex' is missing"),
-        ("answer: {regex: x, check: maybe}\n", "task.md, line 4: answer.check: input should be 'exact', 'number' or"),
+        ("answer: {regex: x, check: maybe}\n", "task.md, line 4: answer.check: input should be 'exact', 'number', "),
+        ("answer:\n  regex: '(x'\n", "task.md, line 5: this regular expression is not valid: missing ), "),
+        ("answer:\n  regex: (x+)+y\n", "task.md, line 5: this regular expression repeats a repeat"),
+        ("answer:\n  check: exact\n  format: x\n", "task.md, line 6: format is to use 'answer' and nothing else"),
+        ("answer:\n  format: '{{ answer }} {{ q }}'\n", "task.md, line 5: format is to use 'answer' and nothing else"),
+        ("answer:\n  format: '{{ answer'\n", "task.md, line 5: format: unexpected end of template"),
+        ("technique: five-shot\n", "task.md, line 4: technique: input should be 'zero-shot', 'few-shot', 'cot' or"),
+        ("shots: 0\n", "task.md, line 4: shots: input should be greater than or equal to 1"),
+        ("shots: '2'\n", "task.md, line 4: shots: input should be a valid integer"),
+        ("style: chat\n", "task.md, line 4: style: input should be 'turns' or 'inline'"),
+        ("cot: ' '\n", "task.md, line 4: cot: string should match pattern"),
+        ("inputs:\n  answer: {}\n", "task.md, line 5: an input cannot be called 'answer': in examples that is a key"),
+        ("inputs:\n  my-text: {}\n", "task.md, line 5: an input cannot be called 'my-text': use letters"),
+        ("inputs:\n  range: {}\n", "task.md, line 5: an input cannot be called 'range': use letters"),
+        ("body_line: 3\n", "task.md, line 4: unknown key 'body_line': there are name"),
         ("inputs:\n  q:\n    required: 3\n", "task.md, line 6: inputs.q.required: input should be a valid boolean"),
         ("examples:\n  - answer: 2\n", "task.md, line 5: examples.0.answer: input should be a valid string"),
         ("examples:\n  - q: x\n    answer: y\n", "task.md, line 5: the example gives 'q', which is not among inputs"),
@@ -106,7 +131,17 @@ def test_little_is_needed_and_windows_files_are_read(tmp_path: Path) -> None:
         ("cot: [1\n", "task.md, line 5: the front matter is not valid YAML"),
         ("cot: *nowhere\n", "task.md, line 4: the front matter is not valid YAML"),
         ("cot: !!python/object:os.system x\n", "task.md, line 4: the front matter is not valid YAML"),
-        ("cot: \x07\n", "task.md: the front matter is not valid YAML"),
+        ("cot: \x07\n", "task.md, line 4: the front matter is not valid YAML: character U+0007 is not allowed"),
+        ("cot: &a [*a]\n", "task.md, line 2: the front matter is nested too deeply, or holds too much"),
+        (
+            "inputs: {q: {}}\nexamples:\n  - {q: .nan, answer: a}\n",
+            "task.md, line 6: 'q': give a text, a number, a list",
+        ),
+        (
+            "inputs: {q: {}}\nexamples:\n  - {answer: a, q: [!!binary //79]}\n",
+            "task.md, line 6: 'q': give a text, a number, a list",
+        ),
+        ("stop: " + ALIASES + "\n", "task.md, line 2: the front matter is nested too deeply, or holds too much"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(tmp_path: Path, lines: str, problem: str) -> None:
@@ -139,23 +174,27 @@ def test_mistakes_of_the_body_are_told(tmp_path: Path) -> None:
         load_template(front(tmp_path, "", "one\n{% if x %}\n"))
     with pytest.raises(PromptError, match=r"^task\.md, line 6: No filter named 'shout'"):
         load_template(front(tmp_path, "", "one\n{{ 'x' | shout }}\n"))
-    with pytest.raises(PromptError, match=r"^task\.md, line 5: the body uses 'qestion': add it to inputs"):
-        load_template(front(tmp_path, "", "{{ qestion }}"))
+    with pytest.raises(PromptError, match=r"^task\.md, line 5: there is nothing after the front matter"):
+        load_template(front(tmp_path, "", "\n"))
 
 
-def test_variables_must_be_those_of_the_file(tmp_path: Path) -> None:
-    template = load_template(write(tmp_path, WHOLE))
-    with pytest.raises(PromptError, match=r"^word-problem needs question: give --var question="):
-        template.render({})
-    with pytest.raises(PromptError, match=r"^word-problem has no input 'x': its inputs are question, hint$"):
-        template.render({"question": "", "x": ""})
+@pytest.mark.parametrize("body", ["{{ q.__class__ }}", "{{ q['__class__'] }}", "{{ q._x }}"])
+def test_private_attributes_are_refused(tmp_path: Path, body: str) -> None:
+    with pytest.raises(PromptError, match=r"^task\.md, line 7: '_.*' may not be read"):
+        load_template(front(tmp_path, "inputs: {q: {}}\n", f"one\n{body}"))
 
 
-@pytest.mark.parametrize("body", ["{{ q.__class__ }}", "{{ q.nothing }}", "{{ q + 1 }}", "{{ 1 // 0 }}"])
-def test_a_body_that_fails_is_told_and_cannot_reach_out(tmp_path: Path, body: str) -> None:
-    template = load_template(front(tmp_path, "inputs: {q: {}}\n", body))
-    with pytest.raises(PromptError, match=r"^task could not be rendered: "):
-        template.render({"q": "x"})
+def test_a_variable_that_nobody_gives_is_told_where_it_stands(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match=r"^task\.md, line 7: the body uses 'qestion': add it to inputs$"):
+        load_template(front(tmp_path, "", "one\n\n{{ qestion }}\n"))
+    assert load_template(front(tmp_path, "", "{% for i in range(2) %}{{ i }}{% endfor %}")).inputs == {}
+
+
+def test_volatile_things_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="No filter named 'random'"):
+        load_template(front(tmp_path, "", "{{ [1, 2] | random }}"))
+    with pytest.raises(PromptError, match="the body uses 'lipsum'"):
+        load_template(front(tmp_path, "", "{{ lipsum() }}"))
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

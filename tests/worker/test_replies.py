@@ -58,8 +58,8 @@ class Conversation:
         self.engine = ScriptedEngine()
         self.replies = Replies(self.engine, PIECES.__getitem__)  # type: ignore[arg-type]
 
-    def begin(self, *stop: str, request_id: str = "a") -> None:
-        self.replies.add(request_id, 10, SAMPLING.with_value("stop", stop))
+    def begin(self, *stop: str, request_id: str = "a", streamed: bool = True) -> None:
+        self.replies.add(request_id, 10, SAMPLING.with_value("stop", stop), streamed=streamed)
 
     def say(self, *events: EngineEvent) -> list[Event]:
         return self.replies.translate(events)
@@ -213,3 +213,30 @@ def test_two_requests_keep_their_texts_apart(talk: Conversation) -> None:
     )
     assert [(e.request_id, e.text) for e in said if isinstance(e, Token) and e.text] == [("b", "👍")]
     assert [e.request_id for e in said if isinstance(e, Finished)] == ["a"]
+
+
+def test_a_reply_that_is_not_streamed_comes_whole(talk: Conversation) -> None:
+    talk.begin(streamed=False)
+    drawn = talk.engine.draw(HEL, HAND, HAND_2, HAND_3, LO, HAND)
+    assert talk.say(Admitted("a", 3, 0), Prefilled("a", 10, 10), *drawn) == [Started("a", 10, 3, SAMPLING)]
+    finished = finish_of(talk.say(talk.engine.end("length")))
+    assert finished.tail == "Hel👍lo\ufffd"
+    assert finished.tokens == (HEL, HAND, HAND_2, HAND_3, LO, HAND)
+
+
+def test_a_stop_ends_a_reply_that_is_not_streamed(talk: Conversation) -> None:
+    talk.begin("###", streamed=False)
+    finished = finish_of(talk.say(*talk.engine.draw(HEL, LO, HASH, HASHES, X)))
+    assert (finished.reason, finished.tail, finished.tokens) == ("stop", "Hello", (HEL, LO))
+    assert talk.engine.finished == ["a"]
+
+
+def test_a_stop_that_comes_midway_does_not_look_back_at_what_was_not_streamed(talk: Conversation) -> None:
+    talk.begin(streamed=False)
+    later = SAMPLING.with_value("stop", ("###",))
+    changed = Changed("a", 2, later, (("stop", (), ("###",)),))
+    assert talk.say(*talk.engine.draw(LO_STOP, HASH), changed, *talk.engine.draw(HASHES)) == [
+        Applied("a", 2, later, changed.changes)
+    ]
+    finished = finish_of(talk.say(*talk.engine.draw(HEL, LO_STOP)))
+    assert (finished.reason, finished.tail) == ("stop", "lo######Hello")

@@ -1,0 +1,358 @@
+"""``lmlab batch``: a file of prompts in, one JSON line each out. Knows nothing of how rows are answered."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmlab.cli import report
+from lmlab.cli.batch_screen import BatchScreen
+from lmlab.cli.best_of_options import BestOfOptions
+from lmlab.cli.complete import complete_model
+from lmlab.cli.constraint_options import ConstraintOptions
+from lmlab.cli.interrupt import first_interrupt
+from lmlab.cli.load_options import LoadOptions
+from lmlab.cli.opener import local_backend
+from lmlab.cli.options import GeneralOptions, SamplingOptions, SystemOption, grouped, option
+from lmlab.cli.prompt_options import PromptOptions
+from lmlab.cli.streams import is_terminal
+from lmlab.errors import UsageError
+from lmlab.settings import Paths, expanded, load_config
+
+if TYPE_CHECKING:
+    from lmlab.lab.batch.plan import Plan
+    from lmlab.lab.batch.rows import BadRow, Row, RowSource
+    from lmlab.models import ModelFile
+
+EXAMPLES = """[bold]Examples[/bold]
+
+lmlab batch -i questions.txt -o answers.jsonl
+
+lmlab batch -i reviews.csv -o labels.jsonl -t sentiment --technique few-shot --expect label
+
+cat letters.jsonl | lmlab batch -i - -t summarize | jq -r .text
+
+lmlab batch -i problems.jsonl -o votes.jsonl -t word-problem --technique cot --best-of 5 --select vote
+
+lmlab batch -i problems.jsonl -o both.jsonl -t word-problem -m smollm2@technique=zero-shot -m smollm2@technique=few-shot
+
+lmlab batch -i tasks.jsonl -o train.jsonl -t code --best-of 8 --select 'command:python3 check.py' --keep best
+
+lmlab batch -i reviews.csv -t sentiment --where lang=en --sample 100 --dry-run"""
+
+_FAILED_ROWS = 3
+
+
+def complete_format(incomplete: str) -> list[tuple[str, str]]:
+    return [(name, "") for name in ("jsonl", "csv", "tsv", "text") if name.startswith(incomplete)]
+
+
+def complete_keep(incomplete: str) -> list[tuple[str, str]]:
+    return [(name, "") for name in ("best", "all", "pairs") if name.startswith(incomplete)]
+
+
+def count(name: str, text: str | None, least: int = 1) -> int | None:
+    """Return the whole number that ``text`` spells. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise UsageError(f"{name} {text}: give a whole number of {least} or more")
+    return value
+
+
+def source_is(source: RowSource, path: Path) -> bool:
+    """Whether rows are read from the file at ``path``."""
+    return source.place != "-" and path.samefile(source.place)
+
+
+def _lines(variable: str) -> list[str]:
+    return [line for line in os.environ.get(variable, "").splitlines() if line]
+
+
+@dataclass(frozen=True, slots=True)
+class RowOptions:
+    """Which rows are done."""
+
+    input: Annotated[
+        str,
+        option(
+            "-i",
+            "--input",
+            metavar="FILE",
+            help="JSONL, CSV, TSV, or text with a prompt a line; - is stdin.",
+            panel="Rows",
+        ),
+    ] = "-"
+    format: Annotated[
+        str | None,
+        option(
+            "--format",
+            metavar="FORMAT",
+            help="jsonl, csv, tsv or text. Default: by the file's ending.",
+            panel="Rows",
+            complete=complete_format,
+        ),
+    ] = None
+    where: Annotated[
+        list[str] | None,
+        # Click would split the variable at every space, and a value may well hold one.
+        typer.Option(
+            "--where",
+            metavar="COL=VALUE",
+            help="Only rows with this value; COL!=VALUE and COL~REGEX too. Repeatable: all must hold; in LMLAB_WHERE one a line.",
+            rich_help_panel="Rows",
+        ),
+    ] = None
+    sample: Annotated[
+        str | None, option("--sample", metavar="N", help="N rows drawn at random, by --seed.", panel="Rows")
+    ] = None
+    limit: Annotated[str | None, option("--limit", metavar="N", help="The first N rows.", panel="Rows")] = None
+
+    def source(self) -> RowSource:
+        from lmlab.lab.batch.rows import RowSource, parse_format
+
+        place = self.input if self.input == "-" else str(expanded(self.input))
+        stdin = sys.stdin.buffer if sys.stdin is not None else None
+        if place == "-" and is_terminal(sys.stdin):
+            raise UsageError("no rows: name a file with -i FILE, or pipe them in")
+        return RowSource(place, parse_format(self.format) if self.format else None, stdin=stdin)
+
+    @property
+    def all(self) -> bool:
+        """Whether no row of the input is left out."""
+        return not (self.where or _lines("LMLAB_WHERE") or self.sample or self.limit)
+
+    def chosen(self, seed: int) -> Callable[[RowSource], Iterable[Row | BadRow]]:
+        """Return what reads the rows that were asked for from a source, from its beginning. Raises UsageError at once."""
+        from lmlab.lab.batch import rows
+
+        sample, limit = count("--sample", self.sample), count("--limit", self.limit)
+        conditions = tuple(rows.parse_where(text) for text in self.where or _lines("LMLAB_WHERE"))
+
+        def read(source: RowSource) -> Iterable[Row | BadRow]:
+            found: Iterable[Row | BadRow] = rows.where_rows(rows.read_rows(source), conditions)
+            if sample is not None:
+                found = rows.sample(found, sample, seed)
+            return islice(found, limit)
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """Where results go, and in which shape."""
+
+    output: Annotated[
+        str | None,
+        option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where the lines go. The same command again goes on where it stopped. Default: stdout.",
+            panel="Results",
+        ),
+    ] = None
+    ordered: Annotated[
+        bool, option("--ordered", help="Lines in the order of the rows, not as they are done.", panel="Results")
+    ] = False
+    force: Annotated[
+        bool, option("--force", help="Write to an output that holds other lines too; they stay.", panel="Results")
+    ] = False
+    expect: Annotated[
+        str | None,
+        option(
+            "--expect",
+            metavar="COL",
+            help="The column with the expected answer, for templates that check it. "
+            "Default: expected, answer or label, whichever there is.",
+            panel="Results",
+        ),
+    ] = None
+    keep: Annotated[
+        str | None,
+        option(
+            "--keep",
+            metavar="best|all|pairs",
+            help="Write training data: the best candidate of --best-of as a conversation, all with their scores, or "
+            "chosen and rejected pairs. A candidate that is wrong or did not pass is not kept.",
+            panel="Results",
+            complete=complete_keep,
+        ),
+    ] = None
+    retries: Annotated[
+        str | None,
+        option(
+            "--retries", metavar="K", help="Try a row that the engine failed K times more. Default: 1.", panel="Results"
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool,
+        option("--dry-run", help="Answer nothing: render all rows, count tokens, estimate the time.", panel="Results"),
+    ] = False
+
+
+@grouped
+def batch(
+    *,
+    variants: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="VARIANT",
+            help="A model, with settings of its own if wanted: MODEL@temperature=0.2,technique=cot. Repeatable: each row "
+            "is done by every variant.",
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    rows: RowOptions,
+    results: OutputOptions,
+    prompting: PromptOptions,
+    best_of: BestOfOptions,
+    system: SystemOption = None,
+    raw: Annotated[bool, option("--raw", help="Continue texts as they are, without the chat template.")] = False,
+    parse_special: Annotated[
+        bool, option("--parse-special", help="With --raw: special tokens in the text are special, not plain text.")
+    ] = False,
+    as_json: Annotated[
+        bool, option("--json", help="The summary at the end as one JSON object, on stdout with -o.")
+    ] = False,
+    sampling: SamplingOptions,
+    constraints: ConstraintOptions,
+    load: LoadOptions,
+    general: GeneralOptions,
+) -> None:
+    """Answer a file of prompts, or of inputs to a template, one JSON line a row.
+
+    Nothing done is lost or done twice: after a crash, a kill or Ctrl-C the same command goes on. Without --seed the
+    seed is 0, and each row has its own that follows from it.
+    """
+    general.apply()
+    from lmlab.lab.batch.planning import SEED, Wanted, make_plans
+    from lmlab.lab.batch.training import parse_keep
+    from lmlab.lab.variant import Variant, parse_variant
+    from lmlab.models import resolve
+
+    paths = Paths.find()
+    config = load_config(paths.config)
+    params, several = sampling.params(), best_of.best_of is not None
+    candidates, selector = best_of.candidates(), best_of.selector()
+    wanted = Wanted(
+        sampling=params,
+        below=config.sampling,
+        load=load.spec(),
+        template=prompting.template,
+        variables=prompting.variables(),
+        approach=prompting.approach(),
+        system=system,
+        default_system=config.system,
+        raw=raw,
+        parse_special=parse_special,
+        constraint=constraints.constraint(),
+        best_of=candidates if several else None,
+        select=selector if several else None,
+        keep=parse_keep(results.keep) if results.keep is not None else None,
+    )
+    parsed = tuple(parse_variant(text) for text in variants or ()) or (Variant(None, ""),)
+    chosen = rows.chosen(params.seed if params.seed is not None and params.seed >= 0 else SEED)
+    with ExitStack() as stack:
+        screen = BatchScreen(general.quiet, as_json)
+        stack.callback(screen.close)
+
+        def find(ref: str | None) -> ModelFile:
+            return resolve(ref, paths=paths, config=config, offline=general.offline, progress=screen.fetching)
+
+        plans = make_plans(parsed, wanted, resolve=find, template_folder=paths.prompts)
+        screen.about_plans(plans)
+        source = stack.enter_context(closing(rows.source()))
+        job = _Job(plans, source, chosen, rows.all, results, paths, screen, find)
+        raise typer.Exit(job.try_out() if results.dry_run else job.run())
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A batch that is ready to begin."""
+
+    plans: tuple[Plan, ...]
+    source: RowSource
+    chosen: Callable[[RowSource], Iterable[Row | BadRow]]
+    all_rows: bool
+    results: OutputOptions
+    paths: Paths
+    screen: BatchScreen
+    find: Callable[[str | None], ModelFile]
+
+    def rows(self) -> Iterable[Row | BadRow]:
+        return self.chosen(self.source)
+
+    def run(self) -> int:
+        """Answer the rows and return the exit code."""
+        from lmlab.lab.batch.output import Output
+        from lmlab.lab.batch.runner import BatchRun
+
+        results, screen = self.results, self.screen
+        retries = count("--retries", results.retries, least=0)
+        path = expanded(results.output) if results.output is not None else None
+        if path is not None and path.exists() and source_is(self.source, path):
+            raise UsageError(f"-i and -o are the same file, {path}: write the results to another")
+        again = len({plan.load for plan in self.plans}) > 1 or (results.ordered and path is not None)
+        if again:
+            if results.ordered and path is None:
+                raise UsageError("--ordered with several models needs a file: name one with -o")
+            self.source.spool()
+        runs = [plan.fingerprint() for plan in self.plans]
+        with Output.open(path, runs, force=results.force, stdout=screen.stdout.write) as output:
+            screen.about_output(output)
+            if self.all_rows:
+                # What failed is tried again; a row that is gone from the input leaves no old failure behind.
+                output.forget_failed()
+            run = BatchRun(
+                self.plans,
+                rows=self.rows,
+                output=output,
+                opener=local_backend(self.paths),
+                resolve=self.find,
+                listener=lambda event: screen.show(event, run, self.source.size),
+                keep=self.plans[0].keep,
+                expect=results.expect,
+                ordered=results.ordered,
+                retries=1 if retries is None else retries,
+                template_folder=self.paths.prompts,
+            )
+            with first_interrupt(run.cancel):
+                summary = run.run()
+        screen.conclude(summary, results.output)
+        if summary.interrupted:
+            return report.INTERRUPTED
+        return _FAILED_ROWS if summary.total.failed else 0
+
+    def try_out(self) -> int:
+        """Say what the run would take, and return the exit code."""
+        from lmlab.lab.batch.dry_run import DryRun
+
+        self.source.spool()
+        run = DryRun(
+            self.plans,
+            rows=self.rows,
+            opener=local_backend(self.paths),
+            listener=lambda event: self.screen.show_dry(event, self.source.size),
+            expect=self.results.expect,
+        )
+        with first_interrupt(run.cancel):
+            estimates = run.run()
+        if estimates is None:
+            return report.INTERRUPTED
+        self.screen.conclude_dry(estimates)
+        return _FAILED_ROWS if any(estimate.failed for estimate in estimates) else 0

@@ -1,0 +1,1 @@
+"""A file of prompts in, one JSON line each out."""

@@ -1,0 +1,260 @@
+"""A batch from its rows to its lines: what is done is passed over, the rest answered, one loaded model after another.
+
+Knows nothing of stdout, stderr or how progress is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TypeAlias
+
+from lmlab.backends import Backend, Loading, LoadSpec, Ready, Status, StatusSink, Stopped
+from lmlab.errors import LmlabError
+from lmlab.lab.batch.earlier import earlier_checks
+from lmlab.lab.batch.keys import content_key, row_content
+from lmlab.lab.batch.lane import Inbox, Lane, Outcome, await_ready
+from lmlab.lab.batch.line_order import LineOrder
+from lmlab.lab.batch.output import Output
+from lmlab.lab.batch.plan import Plan
+from lmlab.lab.batch.row import BadRow, Row
+from lmlab.lab.batch.summary import Summary, Tally
+from lmlab.lab.batch.training import Keep, training_row
+from lmlab.lab.batch.work import Work
+from lmlab.lab.best_of import Choice, Selector, open_selector
+from lmlab.lab.result import Source
+from lmlab.lab.selector_models import SelectorModels
+from lmlab.models import ModelFile
+from lmlab.store.row_index import RowIndex
+
+# Rows that may wait for an earlier one's line before no further is begun.
+_HELD = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model of these plans answers from now on."""
+
+    plans: tuple[Plan, ...]
+    ready: Ready
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """The summary has changed."""
+
+
+BatchEvent: TypeAlias = Loading | Stopped | Loaded | Advanced
+
+
+class BatchRun:
+    """Run once. ``rows`` gives the input from its beginning each time; ``output`` stays open.
+
+    ``plans`` that are loaded alike share one worker, those after them wait until it is done. ``listener`` is called on
+    the thread that runs, ``resolve`` finds the models that selectors name.
+    """
+
+    def __init__(
+        self,
+        plans: tuple[Plan, ...],
+        *,
+        rows: Callable[[], Iterable[Row | BadRow]],
+        output: Output,
+        opener: Callable[[LoadSpec, StatusSink], Backend],
+        resolve: Callable[[str], ModelFile],
+        listener: Callable[[BatchEvent], None],
+        keep: Keep | None = None,
+        expect: str | None = None,
+        ordered: bool = False,
+        retries: int = 1,
+        template_folder: Path | None = None,
+    ) -> None:
+        self.summary = Summary({plan.label: Tally() for plan in plans})
+        self._runs = {plan.fingerprint(): plan for plan in plans}
+        self._rows = rows
+        self._output = output
+        self._opener = opener
+        self._resolve = resolve
+        self._listener = listener
+        self._keep = keep
+        self._expect = expect
+        self._ordered = ordered
+        self._retries = retries
+        self._template_folder = template_folder
+        self._cancelled = False
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._order = LineOrder(ordered)
+        self._source: Source | None = None
+
+    def cancel(self) -> None:
+        """Begin no further row, and end once those under way are done. May be called from a signal handler."""
+        self._cancelled = True
+        self._inbox.put(None)
+
+    def run(self) -> Summary:
+        """Answer every row that is not done. Raises LmlabError when the run cannot go on; what is written stays."""
+        begun = time.monotonic()
+        groups = _loaded_alike(self._runs)
+        try:
+            for runs in groups:
+                if not self._cancelled:
+                    self._run_group(runs)
+        finally:
+            self.summary.seconds = time.monotonic() - begun
+        self.summary.interrupted = self._cancelled
+        total = self.summary.total
+        if total.skipped:
+            self._count_earlier()
+        if self._ordered and not self._cancelled and total.rows and (len(groups) > 1 or total.skipped):
+            self._output.reorder(key for _, _, _, key in self._keys(tuple(self._runs)))
+        return self.summary
+
+    def _run_group(self, runs: tuple[str, ...]) -> None:
+        self._order = LineOrder(self._ordered)
+        works = self._works(runs)
+        # Where all is done no model is loaded.
+        first = next(works, None)
+        if first is not None:
+            with ExitStack() as stack:
+                self._answer(runs, chain((first,), works), stack)
+        self._order.flush()
+
+    def _answer(self, runs: tuple[str, ...], works: Iterator[Work], stack: ExitStack) -> None:
+        plans = tuple(self._runs[run] for run in runs)
+        load = plans[0].load
+        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="lmlab-select")
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        backend = self._opener(load, self._inbox.put)
+        stack.callback(backend.close)
+        ready = await_ready(backend, self._inbox, self._heard)
+        if ready is None:
+            return
+        self._source = Source(plans[0].model, ready.info)
+        self._listener(Loaded(plans, ready))
+        models = SelectorModels(load, resolve=self._resolve, opener=self._opener)
+        stack.callback(models.close)
+        selectors: dict[str, Selector] = {}
+        for run in runs:
+            spec = self._runs[run].selector
+            if spec is not None:
+                selectors[run] = open_selector(
+                    spec, own=backend, open_model=models.open, template_folder=self._template_folder
+                )
+                stack.callback(selectors[run].close)
+        Lane(
+            backend,
+            slots=ready.info.layout.sequences,
+            selectors=selectors,
+            pool=pool,
+            retries=self._retries,
+            inbox=self._inbox,
+            listener=self._heard,
+            done=self._done,
+            ready=lambda: self._order.held < _HELD,
+        ).run(works)
+
+    def _heard(self, status: Status) -> None:
+        if not isinstance(status, Ready):
+            self._listener(status)
+
+    # Rows
+
+    def _keys(self, runs: tuple[str, ...]) -> Iterator[tuple[int, Row | BadRow, str, str]]:
+        """Return each row for each run: its number among these, the row, the run and the row's key in it."""
+        number = 0
+        with closing(RowIndex()) as seen:
+            for row in self._rows():
+                self.summary.position = row.position
+                content = row_content(row)
+                occurrence = seen.occurrence(content)
+                for run in runs:
+                    yield number, row, run, content_key(run, content, occurrence)
+                    number += 1
+
+    def _works(self, runs: tuple[str, ...]) -> Iterator[Work]:
+        for number, row, run, key in self._keys(runs):
+            if self._cancelled:
+                return
+            if self._output.state(key) == "done":
+                self.summary.tally(self._runs[run].label).skipped += 1
+                self._order.put(number, None)
+            else:
+                yield Work(number, key, row, self._runs[run], run, self._expect)
+
+    # Lines
+
+    def _done(self, work: Work, outcome: Outcome) -> None:
+        if isinstance(outcome, LmlabError):
+            self._order.put(work.number, lambda: self._write_failure(work, outcome))
+        else:
+            self._order.put(work.number, lambda: self._write(work, outcome))
+
+    def _write_failure(self, work: Work, error: LmlabError) -> None:
+        record = work.failed(error)
+        # Training data is read whole by trainers: a line without an answer would be an example of nothing.
+        (self._output.skip if self._keep else self._output.write)(work.key, record)
+        tally = self.summary.tally(work.plan.label)
+        tally.rows += 1
+        tally.failed += 1
+        self._listener(Advanced())
+
+    def _write(self, work: Work, choice: Choice) -> None:
+        if self._source is None:
+            raise ValueError("a row is answered before a model was loaded")
+        tally = self.summary.tally(work.plan.label)
+        if self._keep is None:
+            self._output.write(work.key, work.result(choice, self._source))
+        elif not self._write_training_row(self._keep, work, choice):
+            tally.left_out += 1
+        self._count(tally, work, choice)
+        self._listener(Advanced())
+
+    def _write_training_row(self, keep: Keep, work: Work, choice: Choice) -> bool:
+        """Return whether there was a row to write; why there is none is written beside the output."""
+        spec, put = work.plan.selector, work.put
+        if spec is None or put is None:
+            raise ValueError("training data without a selector")
+        correct = {one.index: bool(work.correct(one.answer)) for one in choice.candidates} if work.expected else {}
+        row = training_row(keep, put.prompt, choice, spec, correct)
+        head = work.head()
+        if isinstance(row, str):
+            self._output.skip(work.key, {**head, "left_out": row})
+            return False
+        self._output.write(work.key, {**head, **row})
+        return True
+
+    def _count(self, tally: Tally, work: Work, choice: Choice) -> None:
+        tally.rows += 1
+        tally.candidates += len(choice.candidates)
+        tally.saved += choice.saved
+        if work.gather is not None and work.gather.finished is not None:
+            usage = work.gather.finished.usage
+            tally.prompt_tokens += usage.prompt_tokens
+            tally.cached_tokens += usage.cached_tokens
+            tally.completion_tokens += usage.completion_tokens
+        correct = work.correct(choice.best.answer)
+        if correct is not None:
+            tally.checked += 1
+            tally.correct += correct
+            tally.no_answer += choice.best.answer is None
+
+    def _count_earlier(self) -> None:
+        """Count the answers of the whole output in place of those of this run alone."""
+        for run, (checked, correct) in earlier_checks(self._output, tuple(self._runs)).items():
+            tally = self.summary.tally(self._runs[run].label)
+            tally.checked, tally.correct = checked, correct
+
+
+def _loaded_alike(runs: dict[str, Plan]) -> list[tuple[str, ...]]:
+    """Return the runs in groups that one loaded model serves, in the order of their first."""
+    groups: dict[LoadSpec, list[str]] = {}
+    for run, plan in runs.items():
+        groups.setdefault(replace(plan.load), []).append(run)
+    return [tuple(group) for group in groups.values()]

@@ -1,0 +1,73 @@
+"""What came of a batch, counted. Knows nothing of how it is shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lmlab.lab.statistics import wilson
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one variant. ``skipped`` rows were done by an earlier run; ``left_out`` gave no training row.
+
+    ``checked`` and ``correct`` count skipped rows too. ``saved`` candidates were not needed to the end.
+    """
+
+    rows: int = 0
+    failed: int = 0
+    skipped: int = 0
+    left_out: int = 0
+    checked: int = 0
+    correct: int = 0
+    no_answer: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    candidates: int = 0
+    saved: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        if self.checked:
+            low, high = wilson(self.correct, self.checked)
+            values["accuracy"] = self.correct / self.checked
+            values["accuracy_low"], values["accuracy_high"] = low, high
+        return values
+
+
+@dataclass(slots=True)
+class Summary:
+    """The tallies by variant. ``interrupted``: a person stopped it before the end of the input."""
+
+    variants: dict[str, Tally] = field(default_factory=dict)
+    interrupted: bool = False
+    seconds: float = 0.0
+    position: int = 0
+    clock: Callable[[], float] = time.monotonic
+
+    def tally(self, variant: str) -> Tally:
+        return self.variants.setdefault(variant, Tally())
+
+    @property
+    def total(self) -> Tally:
+        total = Tally()
+        for tally in self.variants.values():
+            for name in Tally.__dataclass_fields__:
+                setattr(total, name, getattr(total, name) + getattr(tally, name))
+        return total
+
+    def to_dict(self) -> dict[str, Any]:
+        total = self.total
+        rate = 1 / self.seconds if self.seconds > 0 else 0.0
+        return {
+            **total.to_dict(),
+            "seconds": round(self.seconds, 3),
+            "rows_per_s": total.rows * rate,
+            "tokens_per_s": total.completion_tokens * rate,
+            "interrupted": self.interrupted,
+            "variants": {label: tally.to_dict() for label, tally in self.variants.items()},
+        }

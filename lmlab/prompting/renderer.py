@@ -1,0 +1,202 @@
+"""A template put to a model by a technique: as messages for a chat model, as text for a base model.
+
+What every row shares, the instruction and the examples, comes first and unchanged, so that a prefix cache keeps it.
+Knows nothing of models, tokens or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from lmlab.errors import PromptError, UsageError
+from lmlab.prompting.answers import MARKER, AnswerForm
+from lmlab.prompting.approach import Approach, fingerprint_of, pool_of, shots_of
+from lmlab.prompting.checks import check_answer
+from lmlab.prompting.layout import Layout, Skeleton, Worked
+from lmlab.prompting.parts import Part, split
+from lmlab.prompting.picking import Picker
+from lmlab.prompting.sandbox import RenderingError
+from lmlab.prompting.template import Answer, Example, PromptTemplate, Style, Technique
+from lmlab.worker.prompts import Message
+
+USUAL_COT = "Let's think step by step."
+# Shorter beginnings would end replies that are not over.
+_SHORTEST_STOP = 3
+_AS_IT_SAYS = Approach()
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One row's prompt: ``messages`` for a chat model; ``text``, ``lead`` and ``stop`` for a base model.
+
+    ``lead`` is the end of ``text`` that belongs to the reply. ``examples`` are indices into the template's, as shown.
+    What every row has: the first ``shared_messages`` messages whole, ``shared_in_message`` characters of the next, and
+    ``shared_characters`` of ``text``. A row that is itself an example sees another in its place, and shares less.
+    """
+
+    messages: tuple[Message, ...]
+    text: str
+    lead: str
+    stop: tuple[str, ...]
+    examples: tuple[int, ...]
+    shared_messages: int
+    shared_characters: int
+    shared_in_message: int
+
+
+class Renderer:
+    """One template, one approach, and the inputs that are ``fixed`` for every row.
+
+    ``reasons``: whether the technique asks for reasoning. ``shots``: the examples shown. ``missing``: the required inputs
+    that each row has to give. ``fingerprint`` names all that shapes the prompt.
+    Raises UsageError or PromptError for what no row could mend.
+    """
+
+    def __init__(
+        self, template: PromptTemplate, approach: Approach = _AS_IT_SAYS, fixed: Mapping[str, str] = _NONE
+    ) -> None:
+        self.template = template
+        self.technique: Technique = approach.technique or template.technique
+        self.reasons = self.technique in ("cot", "few-shot-cot")
+        self.fixed = _inputs_of(template, fixed)
+        self.missing = tuple(name for name in _required(template) if name not in self.fixed)
+        self._pool = pool_of(template, self.technique)
+        self.shots = shots_of(template, approach, self.technique, self._pool)
+        shown = [template.examples[index].inputs for index in self._pool]
+        self._picker = Picker(shown, self.shots, approach.pick, approach.pick_seed)
+        answer = template.answer or Answer()
+        self._form = AnswerForm(answer, self.reasons)
+        self._check = answer.check
+        self._instruction, self._input = split(template.body, template.given)
+        self._cot = (template.cot or USUAL_COT).strip()
+        style = approach.style or template.style
+        self._layout = self._lay_out(style)
+        self._stop = _stop(template, self._input)
+        self._worked = [self._work(template.examples[index]) for index in self._pool] if self.shots else []
+        self._skeleton = self._find_skeleton(turned=style == "turns")
+        self.fingerprint = fingerprint_of(template, self.technique, self.shots, approach, style, self.fixed)
+
+    def render(self, variables: Mapping[str, Any]) -> Rendered:
+        """Return the prompt for a row of inputs. Raises PromptError for one that is missing, unknown or misused."""
+        values = self._values(variables)
+        instruction = self._write(self._instruction, values) if self._instruction else ""
+        asked = self._write(self._input, values)
+        places = self._picker.pick(values)
+        examples = [self._worked[place] for place in places]
+        messages = self._layout.messages(instruction, examples, asked)
+        text = self._layout.text(instruction, examples, asked)
+        whole, within, characters = self._skeleton.shared(messages, text)
+        return Rendered(
+            messages=messages,
+            text=text,
+            lead=self._layout.cue,
+            stop=self._stop,
+            examples=tuple(self._pool[place] for place in places),
+            shared_messages=whole,
+            shared_characters=characters,
+            shared_in_message=within,
+        )
+
+    def read_answer(self, reply: str, lead: str = "") -> str | None:
+        """Return the answer in a reply; ``lead`` is what a base model's reply goes on from. None: it gives none."""
+        return self._form.read(reply, lead)
+
+    def check(self, answer: str | None, expected: str) -> bool:
+        """Return whether ``answer`` is as the template's check has it; None never is."""
+        return answer is not None and check_answer(self._check, answer, expected)
+
+    def _values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        template = self.template
+        # JSON's null and a cell that is not there mean the same: not given.
+        given = {name: value for name, value in variables.items() if value is not None}
+        unknown = sorted(given.keys() - template.inputs.keys())
+        if unknown:
+            raise PromptError(f"{template.name} has no input {unknown[0]!r}: {_known(template)}")
+        twice = sorted(given.keys() & self.fixed.keys())
+        if twice:
+            raise PromptError(
+                f"{twice[0]} is given by --var for every prompt, and once more for this one: give it once"
+            )
+        missing = [name for name in self.missing if name not in given]
+        if missing:
+            raise PromptError(f"{template.name} needs {', '.join(missing)}: give --var {missing[0]}=...")
+        return {**template.defaults, **self.fixed, **given}
+
+    def _write(self, part: Part, values: Mapping[str, Any]) -> str:
+        try:
+            return part.render(values)
+        except RenderingError as error:
+            template = self.template
+            line = f", line {template.body_line + part.line + error.line - 2}" if error.line else ""
+            raise PromptError(f"{template.file}{line}: {template.name} could not be rendered: {error}") from None
+
+    def _lay_out(self, style: Style) -> Layout:
+        inline = style == "inline"
+        if not self.reasons:
+            return Layout(inline, ask="", ask_text="", cue=self._form.cue)
+        marked = self._form.marked
+        return Layout(
+            inline,
+            ask=f'{self._cot} Then write "{MARKER}" and the answer.' if marked else self._cot,
+            # Examples show a base model where the answer goes; without any it has to be told.
+            ask_text=f'Write "{MARKER}" and the answer at the end.' if marked and not self.shots else "",
+            cue=self._cot,
+        )
+
+    def _work(self, example: Example) -> Worked:
+        # What an example does not give is what the template has for it, never the row's: the row may be another thing.
+        asked = self._write(self._input, {**self.template.defaults, **example.inputs})
+        try:
+            reply = self._form.write(example.answer)
+            if not self.reasons:
+                return Worked(asked, reply, self._form.write_after_cue(example.answer))
+        except RenderingError as error:
+            raise PromptError(f"{self.template.file}: answer.format could not be rendered: {error}") from None
+        reasoned = f"{(example.reasoning or '').strip()}\n{reply}"
+        return Worked(asked, reasoned, f"{self._cot} {reasoned}")
+
+    def _find_skeleton(self, *, turned: bool) -> Skeleton:
+        instruction = ""
+        if self._instruction is not None:
+            if not self._instruction.names <= self.fixed.keys():
+                beginning = self._beginning(self._instruction, self.fixed)
+                return self._layout.skeleton("", (), beginning, turned=False)
+            instruction = self._write(self._instruction, {**self.template.defaults, **self.fixed})
+        if self.shots and not self._picker.fixed:
+            return self._layout.skeleton(instruction, (), self._beginning(self._input, {}), turned=False)
+        examples = [self._worked[place] for place in self._picker.usual]
+        beginning = self._beginning(self._input, self.fixed)
+        return self._layout.skeleton(instruction, examples, beginning, turned=turned and bool(examples))
+
+    def _beginning(self, part: Part, known: Mapping[str, Any]) -> str:
+        try:
+            return part.beginning(known)
+        except RenderingError:
+            # What fails with these values fails for each row, and is told there.
+            return ""
+
+
+def _inputs_of(template: PromptTemplate, fixed: Mapping[str, str]) -> dict[str, str]:
+    for name in fixed:
+        if name not in template.inputs:
+            raise UsageError(f"--var {name}: {template.name} has no such input; {_known(template)}")
+    return dict(fixed)
+
+
+def _known(template: PromptTemplate) -> str:
+    return f"its inputs are {', '.join(template.inputs)}" if template.inputs else "it has no inputs"
+
+
+def _required(template: PromptTemplate) -> list[str]:
+    return [name for name, given in template.inputs.items() if given.required]
+
+
+def _stop(template: PromptTemplate, part: Part) -> tuple[str, ...]:
+    """Return what ends a base model's reply: the template's own, and where it would begin with another input."""
+    beginning = part.beginning({}).partition("\n")[0].rstrip()
+    own = [f"\n\n{beginning}"] if len(beginning) >= _SHORTEST_STOP else []
+    return tuple(dict.fromkeys([*template.stop, *own]))
