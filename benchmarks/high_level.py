@@ -3,7 +3,8 @@
     python benchmarks/high_level.py MODEL CONTEXT THREADS
 
 Reads JSON lines ``{"prompt", "calls", "tokens", "seed"}`` and answers each with ``{"tokens", "seconds"}``: that many
-calls one after the other, the way its users draw several answers. It keeps the prompt in its KV cache between them.
+calls one after the other, the way its users draw several answers. It keeps the prompt in its KV cache between them. With
+``{"prompts", "tokens", "stop"}``, a call for each of the prompts, greedily.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ def main() -> None:
         order = json.loads(line)
         begin = time.perf_counter()
         drawn = 0
-        for call in range(order["calls"]):
+        for prompt in order.get("prompts", ()):
+            answer = model.create_completion(prompt, max_tokens=order["tokens"], temperature=0, stop=order["stop"])
+            drawn += answer["usage"]["completion_tokens"]
+        for call in range(order.get("calls", 0)):
             answer = model.create_completion(
                 order["prompt"],
                 max_tokens=order["tokens"],

@@ -11,6 +11,7 @@ import functools
 import http.client
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from typing import Any, TypeAlias
 import llama_cpp
 from table import NotMeasured
 
-from lmlab.backends import Event, Failed, Finished, LoadSpec, ModelInfo, Request, Token
+from lmlab.backends import Encode, Encoded, Event, Failed, Finished, LoadSpec, ModelInfo, Prompt, Request, Token
 from lmlab.backends.local import LocalBackend
 from lmlab.sampling import SamplingParams
 
@@ -112,6 +113,16 @@ class Lmlab:
         self._backend.generate(Request(f"request-{self._sent}", prompt, sampling, **request), reply.take)
         return reply
 
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the token ids of ``prompt``."""
+        answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._backend.ask(Encode("encode", prompt), answers.put)
+        answer = answers.get()
+        if isinstance(answer, Failed):
+            raise answer.error
+        assert isinstance(answer, Encoded)
+        return answer.tokens
+
     def run(self, prompts: Sequence[Any], sampling: SamplingParams, **request: Any) -> list[Reply]:
         """Send a request for each of ``prompts`` at once; return when all have ended. Raises what failed."""
         replies = [self.send(prompt, sampling, **request) for prompt in prompts]
@@ -169,13 +180,33 @@ class LlamaServer:
             time.sleep(0.05)
 
     def run(
-        self, prompts: Sequence[str], how: dict[str, float], tokens: int, *, seed: int = 0, n: int = 1, in_flight: int
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        how: dict[str, float],
+        tokens: int,
+        *,
+        seed: int = 0,
+        n: int = 1,
+        in_flight: int,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = True,
     ) -> int:
-        """Complete all ``prompts``, ``n`` answers each, at most ``in_flight`` at once; return the tokens drawn."""
-        body = {**how, "n_predict": tokens, "seed": seed, "n": n, "ignore_eos": True, "cache_prompt": True}
+        """Complete all ``prompts``, texts or token ids, ``n`` answers each, at most ``in_flight`` at once.
+
+        Return the tokens drawn.
+        """
+        body = {
+            **how,
+            "n_predict": tokens,
+            "seed": seed,
+            "n": n,
+            "stop": list(stop),
+            "ignore_eos": ignore_eos,
+            "cache_prompt": True,
+        }
         kept = threading.local()
 
-        def complete(prompt: str) -> int:
+        def complete(prompt: str | Sequence[int]) -> int:
             if not hasattr(kept, "connection"):
                 kept.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
             kept.connection.request("POST", "/completion", json.dumps({**body, "prompt": prompt}))
@@ -247,6 +278,32 @@ def llama_bench(tool: Path, path: Path, *, tokens: int, threads: int) -> float:
         "json",
     ]
     return float(json.loads(_output(command))[0]["avg_ts"])
+
+
+def llama_bench_prefill(tool: Path, path: Path, *, threads: int, tokens: int = 512) -> float:
+    """Return the tokens per second at which llama-bench reads a prompt."""
+    command: Command = [
+        tool,
+        "--model",
+        path,
+        "-p",
+        str(tokens),
+        "-n",
+        "0",
+        "-r",
+        "3",
+        "-t",
+        str(threads),
+        "-o",
+        "json",
+    ]
+    return float(json.loads(_output(command))[0]["avg_ts"])
+
+
+def run_script(script: Path, *arguments: object) -> dict[str, Any]:
+    """Return the JSON that ``script`` prints, run in a process of its own."""
+    answer: dict[str, Any] = json.loads(_output([sys.executable, script, *map(str, arguments)]))
+    return answer
 
 
 def llama_batched_bench(tool: Path, path: Path, *, sequences: int, prompt: int, tokens: int, threads: int) -> float:

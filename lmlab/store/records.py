@@ -25,13 +25,32 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidacy:
+    """Where a reply stands among the ``of`` that were drawn at once; ``index`` counts from 0.
+
+    ``logprob`` is the mean log-probability of its tokens; ``score`` (higher is better) and ``note`` are the selector's.
+    ``chosen``: this one was kept, by ``selector`` (None: nothing had to choose) and for the reason ``why``.
+    """
+
+    index: int
+    of: int
+    logprob: float | None = None
+    score: float | None = None
+    note: str = ""
+    chosen: bool = False
+    selector: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """Everything about a reply but its text. What is not known, or not known yet, is None.
 
     ``status`` is ``partial`` until the reply has ended; one that stays so was cut off with the program itself.
     ``asked`` is what the person set, ``sampling`` what was in force at the end, complete, with the seed used.
     ``error`` is the line shown for a reply that failed and ``error_type`` its class in lmlab.errors.
-    ``versions`` are lmlab's and llama.cpp's.
+    ``versions`` are lmlab's and llama.cpp's. ``candidate`` is None for a reply that was drawn alone; else ``timings``
+    are those of all candidates together.
     """
 
     status: Literal["partial", "done"] = "partial"
@@ -50,6 +69,7 @@ class Reply:
     versions: tuple[str, str | None] | None = None
     error: str | None = None
     error_type: str | None = None
+    candidate: Candidacy | None = None
 
 
 @dataclass(frozen=True, slots=True)

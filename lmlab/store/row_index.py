@@ -64,10 +64,12 @@ class RowIndex:
             self._connection.executemany(_PUT, sorted(map(_columns, lines), key=itemgetter(0)))
 
     def get(self, key: str) -> IndexedLine | None:
-        with _told():
+        try:
             found = self._connection.execute(
                 "SELECT file, start, length, failed FROM line WHERE key = ?", (bytes.fromhex(key),)
             ).fetchone()
+        except sqlite3.Error as error:
+            raise _failed(error) from error
         return None if found is None else IndexedLine(key, found[0], found[1], found[2], bool(found[3]))
 
     def forget(self, key: str) -> None:
@@ -98,8 +100,10 @@ class RowIndex:
 
     def occurrence(self, content: bytes) -> int:
         """Return how often ``content`` was asked for before: 0 the first time."""
-        with _told():
+        try:
             times: int = self._connection.execute(_COUNT, (content,)).fetchall()[0][0]
+        except sqlite3.Error as error:
+            raise _failed(error) from error
         return times - 1
 
     def close(self) -> None:
@@ -116,7 +120,11 @@ def _told() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(
-            f"the temporary index of a batch failed ({error}): make room in the folder for temporary files, "
-            "or set SQLITE_TMPDIR to one with room"
-        ) from error
+        raise _failed(error) from error
+
+
+def _failed(error: sqlite3.Error) -> StoreError:
+    return StoreError(
+        f"the temporary index of a batch failed ({error}): make room in the folder for temporary files, "
+        "or set SQLITE_TMPDIR to one with room"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmlab.errors import SamplingError, StoreError
 from lmlab.sampling import SamplingParams
-from lmlab.store.records import Attachment, Reply, Session, Turn
+from lmlab.store.records import Attachment, Candidacy, Reply, Session, Turn
 from lmlab.worker.messages import Timings, Usage
 
 SESSION_COLUMNS = "id, title, created, updated, model, system, leaf"
@@ -72,7 +72,7 @@ def reply_to_dict(reply: Reply) -> dict[str, Any]:
         value = getattr(reply, field.name)
         if isinstance(value, SamplingParams):
             value = value.to_dict()
-        elif isinstance(value, (Usage, Timings)):
+        elif isinstance(value, (Usage, Timings, Candidacy)):
             value = asdict(value)
         elif isinstance(value, tuple):
             value = [list(item) if isinstance(item, tuple) else item for item in value]
@@ -91,6 +91,8 @@ def reply_from_dict(values: dict[str, Any]) -> Reply:
         values["usage"] = Usage(**values["usage"])
     if "timings" in values:
         values["timings"] = Timings(**values["timings"])
+    if "candidate" in values:
+        values["candidate"] = Candidacy(**values["candidate"])
     if "versions" in values:
         values["versions"] = tuple(values["versions"])
     values["tokens"] = tuple(values.get("tokens", ()))

@@ -9,6 +9,7 @@ from typing import Any
 from lmlab.lab.batch.row import BadRow, Row
 
 _SEEDS = 2**32 - 1
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def row_content(row: Row | BadRow) -> bytes:
@@ -28,7 +29,9 @@ def row_key(run_fingerprint: str, row: Row | BadRow, occurrence: int) -> str:
 
 def content_key(run_fingerprint: str, content: bytes, occurrence: int) -> str:
     """Return ``row_key`` of a row whose ``row_content`` is at hand."""
-    return _digest([run_fingerprint, content.hex(), occurrence]).hex()
+    # As JSON would have it; a key is made for every row of every run.
+    text = f'["{run_fingerprint}","{content.hex()}",{occurrence}]'
+    return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
 def row_seed(run_seed: int, key: str) -> int:
@@ -39,5 +42,4 @@ def row_seed(run_seed: int, key: str) -> int:
 
 def _digest(value: Any) -> bytes:
     # ASCII, so that no text is beyond UTF-8; json writes the shortest digits that give a float back, everywhere.
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
+    return hashlib.blake2b(_CANONICAL.encode(value).encode("ascii"), digest_size=16).digest()

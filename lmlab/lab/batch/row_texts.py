@@ -73,15 +73,13 @@ def row_id(values: dict[str, Any]) -> str | None:
         return found
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise Broken(f"id is {json.dumps(found)[:40]}: make it a string or a number, or name the column differently")
-    return json.dumps(found)
+    return repr(found)
 
 
 def _values(line: Line) -> dict[str, Any]:
     text = line_text(line)
     try:
-        value = json.loads(
-            text, object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Broken(f"broken JSON at character {error.pos + 1:,}: {error.msg}; mend the line") from None
     except RecursionError:
@@ -132,3 +130,8 @@ def _check_surrogates(value: Any) -> None:
     except UnicodeEncodeError as error:
         half = ord(error.object[error.start])
         raise Broken(f"\\u{half:04x} is half a character: write both halves of the pair, or remove it") from None
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
+)

@@ -100,14 +100,14 @@ class BatchRun:
 
     def run(self) -> Summary:
         """Answer every row that is not done. Raises LmlabError when the run cannot go on; what is written stays."""
-        begun = time.monotonic()
+        begun = time.perf_counter()
         groups = _loaded_alike(self._runs)
         try:
             for runs in groups:
                 if not self._cancelled:
                     self._run_group(runs)
         finally:
-            self.summary.seconds = time.monotonic() - begun
+            self.summary.seconds = time.perf_counter() - begun
         self.summary.interrupted = self._cancelled
         total = self.summary.total
         if total.skipped:
@@ -231,6 +231,7 @@ class BatchRun:
         return True
 
     def _count(self, tally: Tally, work: Work, choice: Choice) -> None:
+        self.summary.answered_at = time.perf_counter()
         tally.rows += 1
         tally.candidates += len(choice.candidates)
         tally.saved += choice.saved

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -41,13 +39,16 @@ class Tally:
 
 @dataclass(slots=True)
 class Summary:
-    """The tallies by variant. ``interrupted``: a person stopped it before the end of the input."""
+    """The tallies by variant. ``interrupted``: a person stopped it before the end of the input.
+
+    ``position``: bytes of the input read so far. ``answered_at``: when the last row was written, by ``perf_counter``.
+    """
 
     variants: dict[str, Tally] = field(default_factory=dict)
     interrupted: bool = False
     seconds: float = 0.0
     position: int = 0
-    clock: Callable[[], float] = time.monotonic
+    answered_at: float = 0.0
 
     def tally(self, variant: str) -> Tally:
         return self.variants.setdefault(variant, Tally())
