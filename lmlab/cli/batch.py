@@ -17,7 +17,7 @@ from lmlab.cli import report
 from lmlab.cli.batch_screen import BatchScreen
 from lmlab.cli.best_of_options import BestOfOptions
 from lmlab.cli.complete import complete_model
-from lmlab.cli.constraint_options import ConstraintOptions
+from lmlab.cli.constraint_options import ConstraintOptions, constraint_named
 from lmlab.cli.interrupt import first_interrupt
 from lmlab.cli.load_options import LoadOptions
 from lmlab.cli.opener import local_backend
@@ -29,7 +29,7 @@ from lmlab.settings import Paths, expanded, load_config
 
 if TYPE_CHECKING:
     from lmlab.lab.batch.plan import Plan
-    from lmlab.lab.batch.rows import BadRow, Row, RowSource
+    from lmlab.lab.batch.rows import BadRow, Row, RowSource, Where
     from lmlab.models import ModelFile
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -129,6 +129,18 @@ class RowOptions:
             raise UsageError("no rows: name a file with -i FILE, or pipe them in")
         return RowSource(place, parse_format(self.format) if self.format else None, stdin=stdin)
 
+    def conditions(self) -> tuple[Where, ...]:
+        """Return what rows must hold. Raises UsageError."""
+        from lmlab.lab.batch.rows import parse_where
+
+        return tuple(parse_where(text) for text in self.where or _lines("LMLAB_WHERE"))
+
+    @property
+    def most(self) -> int | None:
+        """How many rows there are at most; None when only the input knows."""
+        sample, limit = count("--sample", self.sample), count("--limit", self.limit)
+        return min((number for number in (sample, limit) if number is not None), default=None)
+
     @property
     def all(self) -> bool:
         """Whether no row of the input is left out."""
@@ -139,7 +151,7 @@ class RowOptions:
         from lmlab.lab.batch import rows
 
         sample, limit = count("--sample", self.sample), count("--limit", self.limit)
-        conditions = tuple(rows.parse_where(text) for text in self.where or _lines("LMLAB_WHERE"))
+        conditions = self.conditions()
 
         def read(source: RowSource) -> Iterable[Row | BadRow]:
             found: Iterable[Row | BadRow] = rows.where_rows(rows.read_rows(source), conditions)
@@ -264,11 +276,12 @@ def batch(
         best_of=candidates if several else None,
         select=selector if several else None,
         keep=parse_keep(results.keep) if results.keep is not None else None,
+        expect=results.expect,
     )
     parsed = tuple(parse_variant(text) for text in variants or ()) or (Variant(None, ""),)
     chosen = rows.chosen(params.seed if params.seed is not None and params.seed >= 0 else SEED)
     with ExitStack() as stack:
-        screen = BatchScreen(general.quiet, as_json)
+        screen = BatchScreen(general.quiet, as_json, rows.most)
         stack.callback(screen.close)
 
         def find(ref: str | None) -> ModelFile:
@@ -277,7 +290,7 @@ def batch(
         plans = make_plans(parsed, wanted, resolve=find, template_folder=paths.prompts)
         screen.about_plans(plans)
         source = stack.enter_context(closing(rows.source()))
-        job = _Job(plans, source, chosen, rows.all, results, paths, screen, find)
+        job = _Job(plans, source, chosen, rows.conditions(), rows.all, results, paths, screen, find)
         raise typer.Exit(job.try_out() if results.dry_run else job.run())
 
 
@@ -288,6 +301,7 @@ class _Job:
     plans: tuple[Plan, ...]
     source: RowSource
     chosen: Callable[[RowSource], Iterable[Row | BadRow]]
+    conditions: tuple[Where, ...]
     all_rows: bool
     results: OutputOptions
     paths: Paths
@@ -312,6 +326,7 @@ class _Job:
             if results.ordered and path is None:
                 raise UsageError("--ordered with several models needs a file: name one with -o")
             self.source.spool()
+        self._check_columns()
         runs = [plan.fingerprint() for plan in self.plans]
         with Output.open(path, runs, force=results.force, stdout=screen.stdout.write) as output:
             screen.about_output(output)
@@ -326,31 +341,41 @@ class _Job:
                 resolve=self.find,
                 listener=lambda event: screen.show(event, run, self.source.size),
                 keep=self.plans[0].keep,
-                expect=results.expect,
                 ordered=results.ordered,
                 retries=1 if retries is None else retries,
                 template_folder=self.paths.prompts,
             )
-            with first_interrupt(run.cancel):
+            with first_interrupt(run.cancel), constraint_named(self.plans[0].task.constraint):
                 summary = run.run()
-        screen.conclude(summary, results.output)
+        screen.conclude(summary, results.output, self.all_rows)
         if summary.interrupted:
             return report.INTERRUPTED
         return _FAILED_ROWS if summary.total.failed else 0
+
+    def _check_columns(self) -> None:
+        """Raise UsageError for a column that is named and that no row has, before a model is loaded for nothing.
+
+        A stream is not read ahead: there, ``--where`` says so at its end.
+        """
+        if self.source.rewindable:
+            from lmlab.lab.batch.rows import check_columns, read_rows
+
+            named = {"--expect": self.results.expect} if self.results.expect is not None else {}
+            check_columns(read_rows(self.source), self.conditions, named)
 
     def try_out(self) -> int:
         """Say what the run would take, and return the exit code."""
         from lmlab.lab.batch.dry_run import DryRun
 
         self.source.spool()
+        self._check_columns()
         run = DryRun(
             self.plans,
             rows=self.rows,
             opener=local_backend(self.paths),
             listener=lambda event: self.screen.show_dry(event, self.source.size),
-            expect=self.results.expect,
         )
-        with first_interrupt(run.cancel):
+        with first_interrupt(run.cancel), constraint_named(self.plans[0].task.constraint):
             estimates = run.run()
         if estimates is None:
             return report.INTERRUPTED

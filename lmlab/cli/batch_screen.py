@@ -28,15 +28,17 @@ _PAINT_EVERY_S = 0.2
 
 
 class BatchScreen:
-    """Bars on a terminal, lines elsewhere; with ``quiet`` neither, and no notices."""
+    """Bars on a terminal, lines elsewhere; with ``quiet`` neither, and no notices. ``rows``: as many are done at most."""
 
-    def __init__(self, quiet: bool, as_json: bool) -> None:
+    def __init__(self, quiet: bool, as_json: bool, rows: int | None = None) -> None:
         self.stdout = Stdout()
         self._quiet = quiet
         self._as_json = as_json
+        self._rows = rows
         self._bars = Bars(quiet)
         self._notices = report.Notices(quiet)
         self._begun = time.monotonic()
+        self._streams = False
         self._first: int | None = None
         self._told = self._begun
 
@@ -58,6 +60,7 @@ class BatchScreen:
                 self._say(f"{plan.label}: at temperature 0 all {plan.candidates} candidates are the same")
 
     def about_output(self, output: Output) -> None:
+        self._streams = not output.lasting
         for note in output.notes:
             self._say(note)
         if output.done or output.failed:
@@ -65,7 +68,7 @@ class BatchScreen:
             self._say(f"{output.name} has {output.done:,} rows done: going on{failed}")
 
     def show(self, event: BatchEvent, run: BatchRun, size: int | None) -> None:
-        from lmlab.lab.batch.runner import Advanced, Loaded
+        from lmlab.lab.batch.runner import Advanced, LeftOut, Loaded
 
         match event:
             case Loading(fraction):
@@ -80,9 +83,13 @@ class BatchScreen:
                 self._first = run.summary.position
             case Advanced():
                 self._advance(run.summary, size)
+            case LeftOut(number, why):
+                # Beside a file they are written down; a stream has no such place.
+                if self._streams:
+                    self._say(f"row {number:,} gives no training row: {why}")
 
-    def conclude(self, summary: Summary, output: str | None) -> None:
-        """Say what came of it."""
+    def conclude(self, summary: Summary, output: str | None, all_rows: bool) -> None:
+        """Say what came of it; ``all_rows``: of the whole input."""
         self._bars.clear()
         if self._as_json:
             self._print_json(summary.to_dict(), output is not None)
@@ -92,6 +99,8 @@ class BatchScreen:
             if line := _accuracy(tally):
                 self._say(name + line)
         total = summary.total
+        if summary.first_unpassed is not None:
+            self._say(f"{total.unpassed:,} rows have no candidate that passed; the first: {summary.first_unpassed}")
         if total.rows and not summary.interrupted:
             self._say(_speed(total, summary.seconds))
         if summary.interrupted:
@@ -99,8 +108,11 @@ class BatchScreen:
                 "the same command goes on from here" if output is not None else "with -o FILE it could go on from here"
             )
             self._say(f"interrupted: {how}")
-        elif total.failed and output is not None:
-            self._say("the same command tries the failed rows again")
+        if summary.first_failure is not None:
+            where = f"; each line of {output} that failed has its error" if output is not None else ""
+            self._say(f"the first failure: {summary.first_failure}{where}")
+        if total.failed and output is not None and not summary.interrupted:
+            self._say("the same command tries the failed rows again" + ("" if all_rows else ", of those chosen"))
 
     def show_dry(self, event: DryEvent, size: int | None) -> None:
         match event:
@@ -128,10 +140,18 @@ class BatchScreen:
         self._told = now
         text = _progress(summary.total, now - self._begun)
         if on_terminal:
-            begin = self._first or 0
-            self._bars.update_text("batch", text, summary.position - begin, None if size is None else size - begin)
+            done, whole = self._share(summary, size)
+            self._bars.update_text("batch", text, done, whole)
         else:
             report.write_line(f"lmlab: {text}")
+
+    def _share(self, summary: Summary, size: int | None) -> tuple[int, int | None]:
+        """Return how much of how much is done, since the model was loaded: rows where their number is known, else bytes."""
+        if self._rows is not None:
+            total, variants = summary.total, len(summary.variants)
+            return total.rows, max(total.rows, self._rows * variants - total.skipped)
+        begin = self._first or 0
+        return summary.position - begin, None if size is None else size - begin
 
     def _print_json(self, value: dict[str, Any], free: bool) -> None:
         """Write to stdout when no rows go there, else to stderr."""
@@ -148,7 +168,7 @@ class BatchScreen:
 def _progress(total: Tally, seconds: float) -> str:
     rate = 1 / seconds if seconds > 0 else 0.0
     parts = [
-        f"{total.rows:,} rows",
+        _rows(total.rows),
         f"{total.rows * rate:.1f} rows/s",
         f"{total.completion_tokens * rate:,.0f} tok/s",
         f"{_share(total.cached_tokens, total.prompt_tokens)} cached",
@@ -159,7 +179,7 @@ def _progress(total: Tally, seconds: float) -> str:
 
 
 def _outcome(tally: Tally) -> str:
-    parts = [f"{tally.rows - tally.failed:,} rows done"]
+    parts = [f"{_rows(tally.rows - tally.failed)} done"]
     if tally.skipped:
         parts.append(f"{tally.skipped:,} done before")
     if tally.left_out:
@@ -171,13 +191,18 @@ def _outcome(tally: Tally) -> str:
     return ", ".join(parts)
 
 
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
 def _accuracy(tally: Tally) -> str | None:
     if not tally.checked:
         return None
     values = tally.to_dict()
     low, high = 100 * values["accuracy_low"], 100 * values["accuracy_high"]
     line = f"{tally.correct:,} of {tally.checked:,} answers are as expected: {100 * values['accuracy']:.1f} %"
-    without = f"; {tally.no_answer:,} replies gave none" if tally.no_answer else ""
+    earlier = " of this run" if tally.skipped else ""
+    without = f"; no answer could be read off {tally.no_answer:,} replies{earlier}" if tally.no_answer else ""
     return f"{line} (95 % interval {low:.1f} to {high:.1f} %){without}"
 
 

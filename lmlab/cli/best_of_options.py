@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from lmlab.cli.options import option
 from lmlab.errors import UsageError
+from lmlab.worker.messages import MOST_CANDIDATES
 
 if TYPE_CHECKING:
     from lmlab.lab.best_of import SelectorSpec
-
-MOST = 64
-"""Candidates at most: each has a sequence of its own."""
 
 _SELECTORS = (
     ("logprob", "the most probable"),
@@ -37,7 +35,7 @@ class BestOfOptions:
         option(
             "--best-of",
             metavar="N",
-            help=f"Draw N replies to one reading of the prompt and keep the best; up to {MOST}.",
+            help=f"Draw N replies to one reading of the prompt and keep the best; up to {MOST_CANDIDATES}.",
             panel="Best of N",
         ),
     ] = None
@@ -64,8 +62,8 @@ class BestOfOptions:
             count = int(self.best_of)
         except ValueError:
             count = 0
-        if not 1 <= count <= MOST:
-            raise UsageError(f"--best-of {self.best_of}: give a whole number from 1 to {MOST}")
+        if not 1 <= count <= MOST_CANDIDATES:
+            raise UsageError(f"--best-of {self.best_of}: give a whole number from 1 to {MOST_CANDIDATES}")
         return count
 
     def selector(self) -> SelectorSpec | None:

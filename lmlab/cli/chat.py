@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmlab.cli.best_of_options import BestOfOptions
 from lmlab.cli.complete import complete_model, complete_session
 from lmlab.cli.load_options import LoadOptions, with_snapshots
 from lmlab.cli.opener import local_backend
@@ -37,6 +38,8 @@ lmlab chat smollm2 --system "Answer in one sentence" --temp 0.2
 
 lmlab chat --continue
 
+lmlab chat --best-of 5 --select judge
+
 lmlab chat --kv-type q8_0 --ctx-size 32768 --draft lookup
 
 printf 'Hello\\n/set temp 0\\nAnd again\\n' | lmlab chat --plain"""
@@ -63,6 +66,7 @@ def chat(
         ),
     ] = None,
     system: SystemOption = None,
+    best_of: BestOfOptions,
     sampling: SamplingOptions,
     load: LoadOptions,
     general: GeneralOptions,
@@ -73,6 +77,7 @@ def chat(
     """
     general.apply()
     params, spec = sampling.params(), load.spec()
+    candidates, selector = best_of.candidates(), best_of.selector()
     ref = _one_of(model, named)
     if go_on and session is not None:
         raise UsageError("--continue and --session name two sessions: give one of them")
@@ -97,6 +102,8 @@ def chat(
                 session=resumed,
                 sampling=params,
                 system=system,
+                best_of=candidates,
+                selector=selector,
                 load=spec,
                 offline=general.offline,
             )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 from lmlab.backends import Constraint
 from lmlab.cli.options import option
-from lmlab.errors import UsageError
+from lmlab.errors import ConstraintError, UsageError
 from lmlab.settings import expanded
 
 
@@ -38,8 +40,11 @@ class ConstraintOptions:
             return Constraint("gbnf", _read("--grammar", self.grammar))
         if self.json_schema is None:
             return None
-        typed = self.json_schema.lstrip()
-        text = typed if typed.startswith("{") else _read("--json-schema", self.json_schema)
+        typed = self.json_schema.strip()
+        # A schema is an object, or true or false.
+        text = (
+            typed if typed.startswith("{") or typed in ("true", "false") else _read("--json-schema", self.json_schema)
+        )
         try:
             json.loads(text)
         except ValueError as error:
@@ -47,6 +52,16 @@ class ConstraintOptions:
         except RecursionError:
             raise UsageError("--json-schema: this JSON is nested too deeply to be read") from None
         return Constraint("json-schema", text)
+
+
+@contextmanager
+def constraint_named(constraint: Constraint | None) -> Iterator[None]:
+    """Within, what is wrong with the constraint is told with the option it was given by."""
+    try:
+        yield
+    except ConstraintError as error:
+        name = "--grammar" if constraint is not None and constraint.kind == "gbnf" else "--json-schema"
+        raise ConstraintError(f"{name}: {error}") from None
 
 
 def _read(name: str, file: str) -> str:

@@ -9,7 +9,7 @@ import queue
 from collections.abc import Callable
 from pathlib import Path
 
-from lmlab.backends import Failed, Finished, Loading, LoadSpec, Prefill, Ready, Started, Stopped, Token
+from lmlab.backends import CandidateEnded, Failed, Finished, Loading, LoadSpec, Prefill, Ready, Started, Stopped, Token
 from lmlab.cli import notices, report
 from lmlab.cli.interrupt import endings_raised, first_interrupt
 from lmlab.cli.lines import HELP, Lines, Typed
@@ -17,7 +17,19 @@ from lmlab.cli.progress import Bars
 from lmlab.cli.streams import Stdout
 from lmlab.errors import LmlabError
 from lmlab.lab import slash
-from lmlab.lab.chat import Chat, ChatEvent, Fetching, ModelFailed, Notice, SaveFailed
+from lmlab.lab.candidate_words import standing
+from lmlab.lab.chat import Chat
+from lmlab.lab.events import (
+    ChatEvent,
+    Choosing,
+    Chosen,
+    Drawing,
+    Fetching,
+    ModelFailed,
+    Notice,
+    SaveFailed,
+    SelectorFailed,
+)
 from lmlab.sampling import SamplingParams
 
 # Windows runs signal handlers only between waits.
@@ -63,6 +75,9 @@ class _PlainChat:
         self._exit_code = 0
         self._said_error = ""
         self._sampling = SamplingParams()
+        self._drawn = 1
+        self._ended = 0
+        self._standing = ""
 
     def run(self, model_ref: str | None) -> int:
         """Return 0, or from a pipe the exit code of the last message that failed or was interrupted."""
@@ -121,6 +136,9 @@ class _PlainChat:
                 report.write_line(HELP)
             case "sent" | "resent":
                 self._wait_for_reply()
+            case "moved":
+                self._stdout.write(self._chat.turns[-1].content)
+                self._stdout.end_line()
             case "model":
                 self._wait_for_model()
         return True
@@ -174,8 +192,21 @@ class _PlainChat:
             case Prefill(_, done, total):
                 self._bars.update("reading the prompt", done, total, patience=_PREFILL_PATIENCE_S)
             case Token(text=text):
+                # Of several, the one that is chosen is printed.
+                if self._drawn == 1:
+                    self._bars.clear()
+                    self._stdout.write(text)
+            case Drawing(candidates=count):
+                self._drawn, self._ended = count, 0
+            case CandidateEnded():
+                self._ended += 1
+                self._bars.update("drawing candidates", self._ended, self._drawn)
+            case Choosing(selector=selector):
+                self._bars.update(f"choosing by {selector}", 0, None)
+            case Chosen(turn=turn):
                 self._bars.clear()
-                self._stdout.write(text)
+                self._stdout.write(turn.content)
+                self._standing = standing(turn.reply) if turn.reply is not None else ""
             case Started(sampling=sampling):
                 self._sampling = sampling
                 self._say(*notices.about_sampling(self._chat.asked, sampling))
@@ -186,7 +217,14 @@ class _PlainChat:
                 self._say(text)
             case Finished():
                 self._finish(event)
-            case Failed(error=error) | ModelFailed(error) | SaveFailed(error):
+            case Failed(error=error):
+                if self._drawn > 1:
+                    # None of it was printed yet.
+                    self._bars.clear()
+                    self._stdout.write(self._chat.turns[-1].content)
+                self._drawn = 1
+                self._fail(error)
+            case ModelFailed(error) | SaveFailed(error) | SelectorFailed(error):
                 self._fail(error)
             case Stopped(error):
                 self._say_error(error)
@@ -198,6 +236,9 @@ class _PlainChat:
         self._stdout.write(end.tail)
         self._stdout.end_line()
         self._said_error = ""
+        if self._standing:
+            self._say(self._standing)
+        self._drawn, self._standing = 1, ""
         if end.reason == "cancelled":
             self._exit_code = report.INTERRUPTED
         self._say(*notices.about_end(end, self._sampling))

@@ -20,7 +20,7 @@ from lmlab.backends import (
 )
 from lmlab.cli import notices, report
 from lmlab.cli.best_of_options import BestOfOptions
-from lmlab.cli.constraint_options import ConstraintOptions
+from lmlab.cli.constraint_options import ConstraintOptions, constraint_named
 from lmlab.cli.interrupt import first_interrupt
 from lmlab.cli.load_options import LoadOptions, with_snapshots
 from lmlab.cli.opener import local_backend
@@ -120,7 +120,7 @@ def run(
         offline=general.offline,
     )
     try:
-        with first_interrupt(generation.cancel):
+        with first_interrupt(generation.cancel), constraint_named(constraint):
             result = generation.run()
     finally:
         screen.close()
@@ -177,6 +177,8 @@ class _Screen:
         self._config_system = config_system
         self._candidates = ask.candidates
         self._answers = ask.task.renderer is not None
+        self._constrained = ask.task.constraint is not None
+        self._opened: Opened | None = None
         self._ended = 0
 
     def show(self, event: GenerateEvent) -> None:
@@ -199,17 +201,21 @@ class _Screen:
                     self._print(tail)
                     self._end_line()
                     self._say(*notices.about_end(event, self._used))
+                    if self._constrained and event.reason in ("length", "context"):
+                        self._say("it was cut off before it was complete: it does not follow its grammar or schema yet")
             case Choosing(selector):
-                self._bars.update(f"choosing by {selector}", 0, None)
+                self._bars.update(f"choosing by {selector}", 0, None, patience=0)
             case Failed():
                 self._bars.clear()
                 self._end_line()
             case Opened():
                 self._about_model(event)
+                self._opened = event
             case NotRemembered(error):
                 self._say(str(error))
             case Ready(info):
                 self._say(*notices.about_load(self._spec, info))
+                self._about_base_model()
             case Started(sampling=sampling):
                 self._used = sampling
                 self._say(*notices.about_sampling(self._asked, sampling))
@@ -246,10 +252,15 @@ class _Screen:
     def _about_model(self, opened: Opened) -> None:
         if opened.model.notice:
             self._say(opened.model.notice)
-        if opened.model.header.chat_template is None:
-            self._say(notices.about_base_model(opened.model))
         if isinstance(opened.prompt, TextPrompt) and self._config_system is not None:
             self._say("the config file's system message is not used: a text without a chat template has no turns")
+
+    def _about_base_model(self) -> None:
+        """Say what a base model does, once it has loaded: an encoder has no chat template either, and says so itself."""
+        opened = self._opened
+        # A template is laid out for a base model where the model is one.
+        if opened is not None and opened.model.header.chat_template is None and not self._answers:
+            self._say(notices.about_base_model(opened.model))
 
     def _say(self, *texts: str) -> None:
         if texts:

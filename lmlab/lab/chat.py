@@ -5,7 +5,6 @@ Knows nothing of screens or of processes.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,19 +12,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab import models
-from lmlab.backends import Event, Failed, LoadSpec, ModelInfo, Ready, Status
+from lmlab.backends import Failed, LoadSpec, ModelInfo, Ready, Status
 from lmlab.errors import LmlabError, UsageError
 from lmlab.lab import export
+from lmlab.lab.answering import Answering
+from lmlab.lab.best_of import SelectorSpec
+from lmlab.lab.chooser import Chooser
+from lmlab.lab.contest import Contest
 from lmlab.lab.conversation import last_asked, messages, read_attachment, refused
-from lmlab.lab.events import ChatEvent, Fetching, ModelFailed, Notice, SaveFailed
+from lmlab.lab.events import ChatEvent, Drawing, Fetching, ModelFailed, Notice, SaveFailed, SelectorFailed
 from lmlab.lab.model_slot import ModelSlot, Opener, OpenModel, Resolve
 from lmlab.lab.sampling_words import value_list
-from lmlab.lab.saving import ReplySaver
 from lmlab.lab.under_way import ReplyUnderWay
 from lmlab.models import ModelFile, Progress
 from lmlab.sampling import DEFAULTS, SamplingParams
 from lmlab.settings import Config, Paths
 from lmlab.store import Attachment, Reply, Session, Store, Turn
+from lmlab.worker.messages import MOST_CANDIDATES
 
 __all__ = ["Chat", "ChatEvent", "Fetching", "ModelFailed", "Notice", "Opener", "Resolve", "SaveFailed"]
 
@@ -50,6 +53,8 @@ class Chat:
         session: Session | None = None,
         sampling: SamplingParams | None = None,
         system: str | None = None,
+        best_of: int = 1,
+        selector: SelectorSpec | None = None,
         load: LoadSpec | None = None,
         offline: bool = False,
         resolve: Resolve = models.resolve,
@@ -64,25 +69,34 @@ class Chat:
         self.asked = self._given.merge(config.sampling)
         self.attachments: tuple[Attachment, ...] = ()
         self.store = store
-        self._listener = listener
         self._paths = paths
         self._remember = remember
-        self._saver = ReplySaver(store, self._tell, clock)
-        self._turns: tuple[Turn, ...] = ()
-        self._reply: ReplyUnderWay | None = None
-        # Orders events, and what the front end changes against them. Never held while a backend is called: closing
-        # one waits for its thread, which may be waiting here.
-        self._lock = threading.RLock()
+        self._answering = Answering(store, listener, clock)
+        self._tell = self._answering.tell
+        spec = load or LoadSpec(path="")
         self._slot = ModelSlot(
             self,
             opener=opener,
-            load=load or LoadSpec(path=""),
+            load=spec,
             resolve=resolve,
             fingerprint=fingerprint,
             paths=paths,
             config=config,
             offline=offline,
         )
+        self._chooser = Chooser(
+            opener=opener,
+            load=spec,
+            resolve=resolve,
+            paths=paths,
+            config=config,
+            offline=offline,
+            spec=selector,
+            say=lambda text: self._tell(Notice(text)),
+            fail=lambda error: self._tell(SelectorFailed(error)),
+        )
+        self.best_of = 1
+        self.set_best_of(best_of)
         if session is not None:
             self.resume(session)
         if system is not None:
@@ -93,15 +107,12 @@ class Chat:
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The selected path, first message to leaf, the reply under way as far as it has come."""
-        reply, turns = self._reply, self._turns
-        if reply is not None and turns and turns[-1].id == reply.turn.id:
-            return (*turns[:-1], reply.snapshot())
-        return turns
+        return self._answering.path
 
     @property
     def replying(self) -> bool:
         """Whether a reply is under way, or waits for the model."""
-        return self._reply is not None
+        return self._answering.reply is not None
 
     @property
     def model(self) -> ModelFile | None:
@@ -137,7 +148,7 @@ class Chat:
         Fetching, then Loading and Ready follow, or ModelFailed. The model open before stays until the new one's file
         is there. Raises UsageError while a model is replying.
         """
-        reply = self._reply
+        reply = self._answering.reply
         if reply is not None and reply.model is not None:
             raise UsageError("a reply is under way: stop it first, then open the model")
         self._slot.open(ref)
@@ -155,20 +166,20 @@ class Chat:
                     "The chat is written to it as a plain transcript."
                 )
             )
-        reply = self._reply
+        reply = self._answering.reply
         if reply is not None:
             self._dispatch(reply)
 
     def on_open_failed(self, error: LmlabError) -> None:
         self._tell(ModelFailed(error))
-        current, reply = self._slot.current, self._reply
+        current, reply = self._slot.current, self._answering.reply
         if current is not None:
             self._tell(Notice(f"{current.file.ref} is still open"))
         if reply is not None and reply.model is None:
-            self._on_event(reply, Failed(reply.request_id, error))
+            self._answering.hear(reply, Failed(reply.request_id, error))
 
     def on_status(self, model: OpenModel, status: Status) -> None:
-        with self._lock:
+        with self._answering.lock:
             if self._slot.current is not model:
                 return
             first = model.info is None
@@ -182,6 +193,8 @@ class Chat:
                     self._remember(model.file, self._paths)
                 except LmlabError as error:
                     self._tell(Notice(f"the next start will not know that {model.file.ref} was used last: {error}"))
+                # Only now: two models that load at once would not know of each other's memory.
+                self._chooser.prepare()
 
     # The conversation
 
@@ -198,17 +211,17 @@ class Chat:
             text.encode()
         except UnicodeEncodeError:
             raise UsageError("the message has a character that is no Unicode text: remove it and send again") from None
-        left_out = bool(self._turns) and refused(self._turns[-1])
-        with self._lock:
+        left_out = bool(self._answering.turns) and refused(self._answering.turns[-1])
+        with self._answering.lock:
             session = self.session
             with self.store.transaction():
                 if session is None:
                     session = self.store.create_session(system=self.system)
-                parent = self._turns[-1].id if self._turns else None
+                parent = self._answering.turns[-1].id if self._answering.turns else None
                 question = self.store.add_turn(session.id, parent, text, attachments=self.attachments)
                 reply = self._add_reply(session, question)
                 session = self.store.session(session.id)
-            self._begin(session, (*self._turns, question), reply)
+            self._begin(session, (*self._answering.turns, question), reply)
             self.attachments = ()
         if left_out:
             self._tell(Notice("the message before, which could not be sent, is left out of what the model sees"))
@@ -217,13 +230,13 @@ class Chat:
     def regenerate(self) -> None:
         """Ask for another reply to the last question; the one there stays in the tree. Raises as ``send`` does."""
         self._may_reply()
-        turns = self._turns
+        turns = self._answering.turns
         if turns and turns[-1].reply is not None:
             turns = turns[:-1]
         session = self.session
         if not turns or session is None:
             raise UsageError("there is nothing to answer again: send a message first")
-        with self._lock:
+        with self._answering.lock:
             with self.store.transaction():
                 reply = self._add_reply(session, turns[-1])
             self._begin(session, turns, reply)
@@ -231,27 +244,43 @@ class Chat:
 
     def stop(self) -> bool:
         """End the reply under way; what has arrived stays. Return whether there was one to stop, not stopped before."""
-        reply = self._reply
-        return reply is not None and reply.stop(lambda event: self._on_event(reply, event))
+        reply = self._answering.reply
+        return reply is not None and reply.stop(lambda event: self._answering.hear(reply, event))
 
     def siblings(self, turn: Turn) -> tuple[Turn, ...]:
         """Return the replies to the same question, ``turn`` among them, oldest first."""
-        return (turn,) if turn.parent is None else self.store.children(turn.parent)
+        return self._answering.siblings(turn)
 
     def select(self, turn: Turn) -> None:
         """Go on from another turn of the session. Raises UsageError while a reply is under way."""
-        if self.replying:
-            raise UsageError("a reply is under way: stop it first")
-        self._turns = self.store.select(turn.id)
+        self._answering.select(turn)
 
     # What the next reply is made with
 
     def set_sampling(self, name: str, value: Any) -> None:
         """Set a sampling parameter, or unset it with None; a reply under way follows at its next token."""
         self.asked = self.asked.with_value(name, value)
-        reply = self._reply
+        reply = self._answering.reply
         if reply is not None:
             reply.follow(lambda: self.asked)
+
+    @property
+    def selector(self) -> SelectorSpec:
+        """What chooses where several candidates are drawn."""
+        return self._chooser.spec
+
+    def set_best_of(self, candidates: int) -> None:
+        """Draw so many candidates for each reply from the next on. Raises UsageError."""
+        if not 1 <= candidates <= MOST_CANDIDATES:
+            raise UsageError(f"best of {candidates}: give a whole number from 1 to {MOST_CANDIDATES}")
+        self.best_of = candidates
+        self._slot.make_room(candidates)
+
+    def set_selector(self, selector: SelectorSpec) -> None:
+        """Choose by ``selector`` from the next reply on. A model that it names is opened in the background."""
+        self._chooser.spec = selector
+        if self.info is not None:
+            self._chooser.prepare()
 
     def set_system(self, text: str | None) -> None:
         """Set the system prompt from the next message on; None or nothing is none."""
@@ -275,14 +304,14 @@ class Chat:
 
     def clear(self) -> None:
         """Begin a new, empty session; the old one stays in the store, with what had arrived of a reply."""
-        self._leave()
-        self.session, self._turns, self.attachments = None, (), ()
+        self._answering.leave()
+        self.session, self._answering.turns, self.attachments = None, (), ()
 
     def resume(self, session: Session) -> None:
         """Go on with a session of the store, with the sampling that its last reply ended with."""
         turns = self.store.path(session.id)
-        self._leave()
-        self.session, self._turns, self.attachments = session, turns, ()
+        self._answering.leave()
+        self.session, self._answering.turns, self.attachments = session, turns, ()
         self.system = session.system
         asked = last_asked(turns)
         if asked is None:
@@ -303,8 +332,9 @@ class Chat:
 
     def close(self) -> None:
         """End the reply, the model and any fetching; the store stays open."""
-        self._leave()
-        self._saver.flush()
+        self._answering.leave()
+        self._answering.flush()
+        self._chooser.close()
         self._slot.close()
 
     # The reply under way
@@ -316,66 +346,34 @@ class Chat:
             raise _no_model()
 
     def _add_reply(self, session: Session, question: Turn) -> ReplyUnderWay:
-        self._saver.retry()
-        record = Reply(asked=self.asked, system=self.system)
-        return ReplyUnderWay(self.store.add_turn(session.id, question.id, "", reply=record), record)
+        contest = Contest(self.best_of, self.selector, self._chooser.open) if self.best_of > 1 else None
+        return self._answering.add(session, question, Reply(asked=self.asked, system=self.system), contest)
 
     def _begin(self, session: Session, turns: tuple[Turn, ...], reply: ReplyUnderWay) -> None:
-        """Take up what has been committed."""
         self.session = session
-        self._turns = (*turns, reply.turn)
-        self._reply = reply
-        self._saver.begin()
+        self._answering.begin(turns, reply)
 
     def _dispatch(self, reply: ReplyUnderWay) -> None:
         """Hand the request to the backend if there is one; else it is done again when there is."""
-        with self._lock:
-            if self._reply is not reply or reply.model is not None or self._slot.opening:
+        with self._answering.lock:
+            if self._answering.reply is not reply or reply.model is not None or self._slot.opening:
                 return
             model = self._slot.current
             if model is None:
                 # Opening it failed just after ``send`` had looked.
-                self._on_event(reply, Failed(reply.request_id, _no_model()))
+                self._answering.hear(reply, Failed(reply.request_id, _no_model()))
                 return
-            said = messages(self._turns[:-1], self.system, model.fingerprint)
+            said = messages(self._answering.turns[:-1], self.system, model.fingerprint)
             session = None if self.session is None else self.session.id
             request = reply.request(model, self.asked, said, session)
-        handle = model.backend.generate(request, lambda event: self._on_event(reply, event))
+            if request.candidates > 1:
+                self._tell(Drawing(request.id, request.candidates))
+        handle = model.backend.generate(request, lambda event: self._answering.hear(reply, event))
         reply.begun(handle, lambda: self.asked)
-
-    def _on_event(self, reply: ReplyUnderWay, event: Event) -> None:
-        with self._lock:
-            if self._reply is not reply or event.request_id != reply.request_id:
-                return
-            reply.fold(event)
-            if reply.ended:
-                self._settle(reply)
-            self._listener(event)
-            self._saver.save(reply)
-
-    def _settle(self, reply: ReplyUnderWay) -> None:
-        # In this order: ``turns``, read meanwhile, shows the ended reply either way.
-        self._turns = (*self._turns[:-1], reply.snapshot())
-        self._reply = None
-
-    def _leave(self) -> None:
-        """End the reply under way, if any, without an event; keep what had arrived."""
-        with self._lock:
-            reply = self._reply
-            if reply is not None:
-                reply.end("cancelled")
-                self._settle(reply)
-                self._saver.save(reply)
-        if reply is not None:
-            reply.stop(lambda event: None)
 
     def _above_defaults(self) -> SamplingParams:
         model = self._slot.current
         return self.asked if model is None else model.asked_of(self.asked).merge(model.recommended)
-
-    def _tell(self, event: ChatEvent) -> None:
-        with self._lock:
-            self._listener(event)
 
 
 def _no_model() -> UsageError:

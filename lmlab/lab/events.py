@@ -8,6 +8,7 @@ from typing import TypeAlias
 from lmlab.backends import Event, Status
 from lmlab.errors import LmlabError
 from lmlab.models import Progress
+from lmlab.store import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +39,38 @@ class SaveFailed:
     error: LmlabError
 
 
-# Status is Loading | Ready | Stopped of backends; Event is Started | Prefill | Token | Applied | Finished | Failed
-ChatEvent: TypeAlias = Fetching | ModelFailed | Notice | SaveFailed | Status | Event
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Several candidates are asked for; until the choice their tokens come mixed."""
+
+    request_id: str
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """All candidates have ended, and the selector takes its time."""
+
+    request_id: str
+    selector: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One of several candidates is the reply, in the ``turn`` that is now selected; its Finished follows."""
+
+    request_id: str
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorFailed:
+    """The model that should choose could not be opened; each reply tries it again."""
+
+    error: LmlabError
+
+
+# Status is Loading | Ready | Stopped of backends; Event is Started | Prefill | Token | Applied | CandidateEnded | Finished | Failed
+ChatEvent: TypeAlias = (
+    Fetching | ModelFailed | Notice | SaveFailed | SelectorFailed | Drawing | Choosing | Chosen | Status | Event
+)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import StoreError, UsageError
+from lmlab.lab.candidate_words import standing
 from lmlab.settings import expanded, write_private
 from lmlab.store import Session, Turn, reply_to_dict
 
@@ -87,7 +88,7 @@ def _turn_to_dict(turn: Turn) -> dict[str, Any]:
 def _small_print(turn: Turn) -> str:
     reply = turn.reply
     assert reply is not None
-    notes: list[str] = []
+    notes = [said] if (said := standing(reply)) else []
     if reply.status == "partial":
         notes.append("cut off")
     elif reply.finish_reason not in ("stop", None):

@@ -128,6 +128,10 @@ class ModelSlot:
         self._replace(job)
         threading.Thread(target=self._run, args=(job,), name="lmlab-model", daemon=True).start()
 
+    def make_room(self, sequences: int) -> None:
+        """Have what is opened from now on decode so many sequences at once, at least."""
+        self._load = replace(self._load, sequences=max(sequences, self._load.sequences))
+
     def close(self) -> None:
         """End the model and whatever is on its way."""
         self._replace(None)

@@ -1,22 +1,37 @@
-"""A reply under way: the fold of its events into the record that is kept. Knows nothing of stores, models or threads."""
+"""A reply under way, or one candidate of it: the fold of events into the record that is kept.
+
+Knows nothing of stores, models or threads.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from lmlab.backends import Applied, Event, Failed, Finished, FinishReason, Prefill, Started, Token, Usage
+from lmlab.backends import (
+    Applied,
+    CandidateEnded,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Prefill,
+    Started,
+    Token,
+    Usage,
+)
 from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
 from lmlab.store import Change, Reply, Turn
 
 
 class ReplyState:
-    """What has arrived of the reply ``turn``. ``record`` holds what was known before it began."""
+    """What has arrived of the reply ``turn``. ``record`` holds what was known before it began, also whether it is one
+    candidate of several: then the others' tokens are nothing to it.
+    """
 
     def __init__(self, turn: Turn, record: Reply) -> None:
         self.turn = turn
         self.record = record
-        self.request_id = f"reply-{turn.id}"
         self.prompt_tokens: int | None = None
         self.cached_tokens: int | None = None
         self.prefilled = 0
@@ -30,11 +45,16 @@ class ReplyState:
         return "".join(self._pieces)
 
     @property
+    def index(self) -> int:
+        """Which candidate this is."""
+        return self.record.candidate.index if self.record.candidate else 0
+
+    @property
     def ended(self) -> bool:
         return self.record.status == "done"
 
     def fold(self, event: Event) -> None:
-        """Take in the next event of this reply's request."""
+        """Take in the next event of the request."""
         match event:
             case Started():
                 self.prompt_tokens, self.cached_tokens = event.prompt_tokens, event.cached_tokens
@@ -42,11 +62,17 @@ class ReplyState:
             case Prefill():
                 self.prefilled = event.done
             case Token():
-                self.tokens.append(event.id)
-                self._pieces.append(event.text)
-            case Applied():
+                if event.candidate == self.index:
+                    self.tokens.append(event.id)
+                    self._pieces.append(event.text)
+            case CandidateEnded():
+                if event.candidate == self.index:
+                    self._end_candidate(event)
+            case Applied() if not self.ended:
                 self.sampling = event.sampling
                 self._changes += [(event.at_token, *change) for change in event.changes]
+            case Finished() if self.record.candidate is not None:
+                self._end_among_others(event)
             case Finished():
                 self._pieces.append(event.tail)
                 self.tokens = list(event.tokens)
@@ -54,7 +80,7 @@ class ReplyState:
                 self.record = replace(
                     self.record, usage=event.usage, timings=event.timings, context_used=event.context_used
                 )
-            case Failed():
+            case Failed() if not self.ended:
                 self.end("error", event.error)
 
     def end(self, reason: FinishReason, error: LmlabError | None = None) -> None:
@@ -65,6 +91,25 @@ class ReplyState:
             finish_reason=reason,
             error=None if error is None else str(error),
             error_type=None if error is None else type(error).__name__,
+        )
+
+    def _end_candidate(self, event: CandidateEnded) -> None:
+        self._pieces.append(event.tail)
+        self.tokens = list(event.tokens)
+        self.end(event.reason)
+        if self.record.candidate is not None:
+            self.record = replace(self.record, candidate=replace(self.record.candidate, logprob=event.logprob))
+
+    def _end_among_others(self, event: Finished) -> None:
+        if not self.ended:
+            self.end(event.reason)
+        # The request's usage counts the tokens of all; what is held of the prompt is the same for each.
+        held = event.context_used - len(event.tokens) if event.context_used else 0
+        self.record = replace(
+            self.record,
+            usage=replace(event.usage, completion_tokens=len(self.tokens)),
+            timings=event.timings,
+            context_used=held + len(self.tokens),
         )
 
     def snapshot(self) -> Turn:

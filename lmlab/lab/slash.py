@@ -11,14 +11,15 @@ from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
 from lmlab.errors import UsageError
-from lmlab.lab import slash_set
+from lmlab.lab import slash_best_of, slash_set
 from lmlab.lab.chat import Chat
 from lmlab.lab.engine_words import about_engine, about_reply
 from lmlab.lab.model_slot import size_and_quantization
 from lmlab.terminal_text import one_line
 
-Action: TypeAlias = Literal["none", "quit", "help", "cleared", "sent", "resent", "model"]
-"""What the front end should do besides showing the lines. ``sent`` and ``resent``: a reply is under way."""
+Action: TypeAlias = Literal["none", "quit", "help", "cleared", "sent", "resent", "model", "moved"]
+"""What the front end should do besides showing the lines. ``sent`` and ``resent``: a reply is under way. ``moved``: the chat goes on
+from another turn than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,20 @@ def find(name: str) -> Command:
 
 def _set(chat: Chat, rest: str) -> SlashResult:
     return SlashResult(slash_set.run(chat, rest))
+
+
+def _best_of(chat: Chat, rest: str) -> SlashResult:
+    return SlashResult(slash_best_of.best_of(chat, rest))
+
+
+def _select(chat: Chat, rest: str) -> SlashResult:
+    return SlashResult(slash_best_of.select(chat, rest))
+
+
+def _candidates(chat: Chat, rest: str) -> SlashResult:
+    if not rest:
+        return SlashResult(slash_best_of.show(chat))
+    return SlashResult(slash_best_of.go_to(chat, rest), "moved")
 
 
 def _system(chat: Chat, rest: str) -> SlashResult:
@@ -143,7 +158,7 @@ def _stats(chat: Chat, rest: str) -> SlashResult:
         raise UsageError("no model is loaded yet: /stats says how it was, once it is")
     replies = [turn.reply for turn in chat.turns if turn.reply is not None and turn.reply.usage is not None]
     latest = about_reply(replies[-1].usage, replies[-1].timings) if replies else ()
-    return SlashResult((*about_engine(chat.info), *latest))
+    return SlashResult((*about_engine(chat.info), slash_best_of.describe(chat), *latest))
 
 
 def _clear(chat: Chat, rest: str) -> SlashResult:
@@ -209,6 +224,27 @@ COMMANDS: tuple[Command, ...] = (
         _read,
     ),
     Command(("regen",), "", "Ask for another reply to your last message.", "/regen", _regen),
+    Command(
+        ("best-of", "best"),
+        "[N | off]",
+        "Draw N replies to each message and keep the best; off draws one again.",
+        "/best-of 5",
+        _best_of,
+    ),
+    Command(
+        ("select",),
+        "[S]",
+        "Show or set what chooses the best; vote compares whole replies.",
+        "/select judge",
+        _select,
+    ),
+    Command(
+        ("candidates", "candidate"),
+        "[K]",
+        "List the replies to your last message with their scores, or go on from another.",
+        "/candidates 2",
+        _candidates,
+    ),
     Command(
         ("save",),
         "FILE [--overwrite]",

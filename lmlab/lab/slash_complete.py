@@ -8,15 +8,18 @@ from collections.abc import Iterable
 from lmlab.errors import UsageError
 from lmlab.lab import slash_set
 from lmlab.lab.slash import BY_NAME, COMMANDS
+from lmlab.lab.slash_best_of import OFF
 from lmlab.settings import expanded
 
+SELECTORS = ("logprob", "vote", "judge", "judge:", "reward:", "regex:", "command:")
+WITH_MODEL = ("judge", "reward")
 FILE_COMMANDS = ("read", "save")
 
 
 def complete(line: str, models: Iterable[str] = ()) -> list[str]:
     """Return what ``line`` may become, whole lines, in the order to offer them; nothing when it is no command.
 
-    ``models`` are references to offer after ``/model``.
+    ``models`` are references to offer after ``/model``, and to choose among candidates.
     """
     if not line.startswith("/") or line.startswith("//") or "\n" in line:
         return []
@@ -33,6 +36,10 @@ def complete(line: str, models: Iterable[str] = ()) -> list[str]:
             wanted = rest.lower().replace("_", "-")
             names = [known.replace("_", "-") for known in slash_set.NAMES]
             return [f"{head}{known} " for known in names if known.startswith(wanted)]
+        case "select":
+            return [head + choice for choice in _selectors(rest, models)]
+        case "best-of":
+            return [head + choice for choice in ("3", "5", "8", OFF) if choice.startswith(rest)]
         case "help":
             return [f"{head}{other.names[0]}" for other in COMMANDS if other.names[0].startswith(rest.lstrip("/"))]
         case "model":
@@ -41,6 +48,13 @@ def complete(line: str, models: Iterable[str] = ()) -> list[str]:
             return [head + path for path in _paths(rest)]
         case _:
             return []
+
+
+def _selectors(prefix: str, models: Iterable[str]) -> list[str]:
+    kind, colon, _ = prefix.partition(":")
+    if colon:
+        return [f"{kind}:{ref}" for ref in models if f"{kind}:{ref}".startswith(prefix)] if kind in WITH_MODEL else []
+    return [choice for choice in SELECTORS if choice.startswith(prefix)]
 
 
 def _named(names: tuple[str, ...], prefix: str) -> str:

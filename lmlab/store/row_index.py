@@ -17,26 +17,33 @@ from lmlab.errors import StoreError
 _CACHE_KIB = 16 << 10
 
 _SCHEMA = """
-CREATE TABLE line (key BLOB PRIMARY KEY, file INTEGER, start INTEGER, length INTEGER, failed INTEGER) WITHOUT ROWID;
+CREATE TABLE line (
+    key BLOB PRIMARY KEY, file INTEGER, start INTEGER, length INTEGER, failed INTEGER, correct INTEGER
+) WITHOUT ROWID;
 CREATE TABLE content (digest BLOB PRIMARY KEY, times INTEGER) WITHOUT ROWID;
 """
 # A line that is done stays; one that failed gives way to any later one.
 _PUT = (
-    "INSERT INTO line VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-    " file = excluded.file, start = excluded.start, length = excluded.length, failed = excluded.failed WHERE failed"
+    "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+    " file = excluded.file, start = excluded.start, length = excluded.length, failed = excluded.failed,"
+    " correct = excluded.correct WHERE failed"
 )
 _COUNT = "INSERT INTO content VALUES (?, 1) ON CONFLICT (digest) DO UPDATE SET times = times + 1 RETURNING times"
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedLine:
-    """The line of a row: in which file, from which byte, how many with its end, and whether it tells of a failure."""
+    """The line of a row: in which file, from which byte, how many with its end, and whether it tells of a failure.
+
+    ``correct``: whether the answer in it was the expected one, where one was.
+    """
 
     key: str
     file: int
     start: int
     length: int
     failed: bool
+    correct: bool | None = None
 
 
 class RowIndex:
@@ -66,11 +73,14 @@ class RowIndex:
     def get(self, key: str) -> IndexedLine | None:
         try:
             found = self._connection.execute(
-                "SELECT file, start, length, failed FROM line WHERE key = ?", (bytes.fromhex(key),)
+                "SELECT file, start, length, failed, correct FROM line WHERE key = ?", (bytes.fromhex(key),)
             ).fetchone()
         except sqlite3.Error as error:
             raise _failed(error) from error
-        return None if found is None else IndexedLine(key, found[0], found[1], found[2], bool(found[3]))
+        if found is None:
+            return None
+        correct = None if found[4] is None else bool(found[4])
+        return IndexedLine(key, found[0], found[1], found[2], bool(found[3]), correct)
 
     def forget(self, key: str) -> None:
         with _told():
@@ -111,8 +121,8 @@ class RowIndex:
             self._connection.close()
 
 
-def _columns(line: IndexedLine) -> tuple[bytes, int, int, int, bool]:
-    return bytes.fromhex(line.key), line.file, line.start, line.length, line.failed
+def _columns(line: IndexedLine) -> tuple[bytes, int, int, int, bool, bool | None]:
+    return bytes.fromhex(line.key), line.file, line.start, line.length, line.failed, line.correct
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from lmlab.tui.palette import Palette
 from lmlab.tui.sampling_changes import SamplingChanges
 from lmlab.tui.signals import suspended
 from lmlab.tui.state import Clock, ScreenState
-from lmlab.tui.status import change_notes, live_status, model_line
+from lmlab.tui.status import live_notes, live_status, model_line
 from lmlab.tui.widgets.activity import Activity
 from lmlab.tui.widgets.composer import Completions, Composer, Offer, Prompt
 from lmlab.tui.widgets.header import Header
@@ -163,6 +163,8 @@ class ChatApp(App[int]):
         live = self.transcript.live
         if live is not None and (text := self.state.take_text()):
             live.append(text)
+        if self.state.take_chosen():
+            self._show_turns(replying=False)
         for said in self.state.take_said():
             self.transcript.say(said.text, said.error)
 
@@ -174,7 +176,7 @@ class ChatApp(App[int]):
             live = self.transcript.live
             if reply is not None and live is not None:
                 error = str(reply.error) if reply.error is not None else None
-                live.show_status(live_status(reply, self.state.model, now), change_notes(reply.changes), error)
+                live.show_status(live_status(reply, self.state.model, now), live_notes(reply), error)
             self.header.show(views.header_view(self.chat, self.state, self._model_ref))
             self.panel.show(views.sampling_view(self.chat, self.state))
             self._show_activity()
@@ -256,7 +258,7 @@ class ChatApp(App[int]):
             self.exit(0)
         elif result.action == "help":
             self.action_help()
-        elif result.action == "cleared":
+        elif result.action in ("cleared", "moved"):
             self.state.forget_reply()
             self._show_turns(replying=False)
         if result.lines and result.action != "help":

@@ -33,6 +33,9 @@ def offers(app: ChatApp) -> list[Offer]:
     return [
         Offer("Sampling", "Go to the sampling panel", app.panel.focus),
         Offer("Regenerate", "Another reply to the last message", app.action_regenerate),
+        command("best-of"),
+        command("select"),
+        command("candidates"),
         command("model"),
         command("system"),
         Offer("Light or dark", "The other of the two themes", app.action_toggle_theme),

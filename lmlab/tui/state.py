@@ -10,9 +10,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from lmlab.backends import Applied, Event, Failed, Finished, Loading, ModelInfo, Prefill, Ready, Started, Stopped, Token
+from lmlab.backends import (
+    Applied,
+    CandidateEnded,
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    ModelInfo,
+    Prefill,
+    Ready,
+    Started,
+    Stopped,
+    Token,
+)
 from lmlab.errors import LmlabError
-from lmlab.lab.events import ChatEvent, Fetching, ModelFailed, Notice, SaveFailed
+from lmlab.lab.candidate_words import standing
+from lmlab.lab.events import (
+    ChatEvent,
+    Choosing,
+    Chosen,
+    Drawing,
+    Fetching,
+    ModelFailed,
+    Notice,
+    SaveFailed,
+    SelectorFailed,
+)
 from lmlab.models import Progress
 from lmlab.sampling import SamplingParams
 from lmlab.store import Change
@@ -66,7 +90,11 @@ _RATE_AFTER_S = 1.0
 
 @dataclass(slots=True)
 class LiveReply:
-    """The reply under way. Times are the clock's; ``begun`` is when the engine had it. A text waits in ``pieces``."""
+    """The reply under way. Times are the clock's; ``begun`` is when the engine had it. A text waits in ``pieces``.
+
+    Of several ``candidates`` the text is the first's, and tokens are counted of all until one is chosen.
+    ``standing`` says which was, ``selector`` what is choosing.
+    """
 
     begun: float
     request_id: str | None = None
@@ -82,6 +110,10 @@ class LiveReply:
     pieces: list[str] = field(default_factory=list)
     finished: Finished | None = None
     error: LmlabError | None = None
+    candidates: int = 1
+    candidates_ended: int = 0
+    selector: str | None = None
+    standing: str = ""
 
     @property
     def ended(self) -> bool:
@@ -125,6 +157,7 @@ class ScreenState:
         self._said: list[Said] = []
         self._before: str | None = None
         self._unsaved = ""
+        self._chosen = False
         self._fetch_began: tuple[str, float, int] | None = None
 
     @property
@@ -149,6 +182,11 @@ class ScreenState:
     def take_said(self) -> list[Said]:
         said, self._said = self._said, []
         return said
+
+    def take_chosen(self) -> bool:
+        """Return whether a candidate was chosen since the last call: the last turn may be another than before."""
+        chosen, self._chosen = self._chosen, False
+        return chosen
 
     def take_text(self) -> str:
         """Return the text of the reply that has arrived since the last call."""
@@ -176,6 +214,8 @@ class ScreenState:
                 if not isinstance(self.model, ModelReady):
                     self.model = NoModel(error)
                 self._said.append(Said(str(error), error=True))
+            case SelectorFailed(error):
+                self._said.append(Said(str(error), error=True))
             case Notice(text):
                 self._said.append(Said(text))
             case SaveFailed(error):
@@ -187,7 +227,7 @@ class ScreenState:
                 if self.reply is not None and not self.reply.ended:
                     self._fold_reply(self.reply, event)
 
-    def _fold_reply(self, reply: LiveReply, event: Event) -> None:
+    def _fold_reply(self, reply: LiveReply, event: Event | Drawing | Choosing | Chosen) -> None:
         if reply.request_id is None and event.request_id != self._before:
             reply.request_id = event.request_id
         if event.request_id != reply.request_id:
@@ -205,14 +245,27 @@ class ScreenState:
                 reply.tokens += 1
                 reply.first_token = now if reply.first_token is None else reply.first_token
                 reply.last_token = now
-                reply.pieces.append(event.text)
+                if event.candidate == 0:
+                    reply.pieces.append(event.text)
+            case Drawing():
+                reply.candidates = event.candidates
+            case CandidateEnded():
+                reply.candidates_ended += 1
+                if event.candidate == 0:
+                    reply.pieces.append(event.tail)
+            case Choosing():
+                reply.selector = event.selector
+            case Chosen():
+                self._chosen = True
+                reply.standing = standing(event.turn.reply) if event.turn.reply is not None else ""
             case Applied():
                 reply.sampling = event.sampling
                 reply.changes += [(event.at_token, *change) for change in event.changes]
             case Finished():
                 reply.finished = event
                 reply.pieces.append(event.tail)
-                reply.tokens = event.usage.completion_tokens
+                # Of several, one is the reply.
+                reply.tokens = event.usage.completion_tokens if reply.candidates == 1 else len(event.tokens)
             case Failed():
                 reply.error = event.error
         if reply.started is not None:

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lmlab.backends import FinishReason
+from lmlab.lab.candidate_words import standing
 from lmlab.sampling import BY_NAME
 from lmlab.store import Change, Reply
 from lmlab.terminal_text import one_line
@@ -42,6 +43,16 @@ def live_status(reply: LiveReply, model: ModelState, now: float) -> str:
     if reply.reading:
         return _reading(reply, now)
     return facts(reply.tokens, reply.tokens_per_s, reply.ttft_s, reply.cached_tokens, reply.prompt_tokens, steady=True)
+
+
+def live_notes(reply: LiveReply) -> list[str]:
+    """Return the lines under those facts: how far the candidates are, and what was changed meanwhile."""
+    return [*_candidates(reply), *change_notes(reply.changes)]
+
+
+def kept_notes(reply: Reply) -> list[str]:
+    """Return the lines under the facts about a reply from the store."""
+    return [*filter(None, [standing(reply)]), *change_notes(reply.changes)]
 
 
 def kept_status(reply: Reply) -> str:
@@ -144,6 +155,15 @@ def context_warning(used: int | None, context: int | None, ended_reply: bool = F
     if ended_reply or used >= context:
         return "the context is full: /clear begins a new session"
     return f"the context is nearly full, {count(context - used, 'token')} left: /clear begins a new session"
+
+
+def _candidates(reply: LiveReply) -> list[str]:
+    if reply.candidates == 1 or reply.standing:
+        return [reply.standing] if reply.standing else []
+    line = f"candidate 1 of {reply.candidates} · {reply.candidates_ended} ended"
+    if reply.selector is not None and not reply.ended:
+        line += f" · {one_line(reply.selector, _LABEL_CELLS)} chooses · esc takes the most probable"
+    return [line]
 
 
 def _reading(reply: LiveReply, now: float) -> str:

@@ -24,6 +24,9 @@ LOOKUP = "lookup"
 DEFAULT_CONTEXT = 8192
 """Tokens of context at most when nobody asks for a size."""
 
+MOST_CANDIDATES = 64
+"""Of one request, where a person says how many: each has a sequence of its own."""
+
 KvType: TypeAlias = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 FinishReason: TypeAlias = Literal["stop", "length", "context", "cancelled", "error"]
 

@@ -11,7 +11,7 @@ from harness import Fake, Lmlab, Outcome
 
 from lmlab.backends import ChatPrompt
 from lmlab.backends.fake import FakeBackend
-from lmlab.errors import ContextOverflow
+from lmlab.errors import ConstraintError, ContextOverflow
 
 
 def jsonl(path: Path, *rows: object) -> str:
@@ -139,7 +139,7 @@ def test_the_same_command_again_does_what_is_left(fake: Fake, lmlab: Lmlab, tmp_
     again = lmlab("batch", "-i", "-", "-o", out, stdin=b"a\nb\nc\n")
     assert (again.code, again.out) == (0, "")
     assert "has 2 rows done: going on" in again.err
-    assert "1 rows done, 2 done before" in again.err
+    assert "1 row done, 2 done before" in again.err
     assert sorted(line["input"]["prompt"] for line in lines(Path(out).read_text())) == ["a", "b", "c"]
 
 
@@ -219,7 +219,7 @@ def test_variants_are_told_apart_in_one_output(fake: Fake, lmlab: Lmlab) -> None
         "hot": 1,
     }
     assert len(fake.backends) == 1
-    assert "hot: 1 rows done" in outcome.err
+    assert "hot: 1 row done" in outcome.err
 
 
 def test_ordered_lines_come_in_the_order_of_the_rows(fake: Fake, lmlab: Lmlab) -> None:
@@ -299,3 +299,61 @@ def test_how_examples_are_shown_is_about_the_variants_that_show_some(fake: Fake,
     refused = lmlab(*arguments, "-m", "fake@technique=zero-shot", stdin=b"1?\n")
     assert refused.code == 2
     assert "no variant shows any" in refused.err
+
+
+def test_a_column_that_no_row_has_is_refused_before_a_model_is_loaded(fake: Fake, lmlab: Lmlab, tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "rows.jsonl", {"prompt": "a"}, {"prompt": "b", "kind": "x"})
+    for arguments in (("--where", "typo!=x"), ("--where", "typo!=x", "--limit", "1")):
+        refused = lmlab("batch", "-i", file, *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert "no row has a column 'typo'; there are prompt, kind" in refused.err
+    named = lmlab("batch", "-i", file, "-t", "word-problem", "--expect", "gold")
+    assert named.code == 2
+    assert "--expect gold: no row has such a column; there are prompt, kind" in named.err
+    assert fake.backends == []
+
+
+def test_expect_without_an_answer_to_check_is_refused(fake: Fake, lmlab: Lmlab, tmp_path: Path) -> None:
+    refused = lmlab("batch", "-i", jsonl(tmp_path / "rows.jsonl", {"prompt": "a", "gold": "x"}), "--expect", "gold")
+    assert refused.code == 2
+    assert "nothing reads answers here" in refused.err
+
+
+def test_the_first_failure_is_said_and_where_the_others_are(fake: Fake, lmlab: Lmlab, tmp_path: Path) -> None:
+    file, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    file.write_text('{"prompt": "a"}\n{"prompt": }\n')
+    outcome = lmlab("batch", "-i", str(file), "-o", str(out))
+    assert f"the first failure: {file}, line 2: broken JSON" in outcome.err
+    assert f"each line of {out} that failed has its error" in outcome.err
+    assert "the same command tries the failed rows again" in outcome.err
+
+
+def test_why_a_row_gives_no_training_row_is_said_where_it_cannot_be_written(fake: Fake, lmlab: Lmlab) -> None:
+    arguments = ("batch", "--best-of", "2", "--select", "regex:^never", "--keep", "best")
+    outcome = lmlab(*arguments, stdin=b"a\n")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "row 1 gives no training row: no candidate passed regex:^never" in outcome.err
+    assert "1 rows have no candidate that passed" in outcome.err
+
+
+def test_one_candidate_beside_several_is_an_experiment(fake: Fake, lmlab: Lmlab) -> None:
+    arguments = ("-m", "fake@best_of=1,label=one", "-m", "fake@label=three")
+    outcome = lmlab("batch", *arguments, "--best-of", "3", "--select", "vote", stdin=b"a\n")
+    assert outcome.code == 0
+    assert {line["variant"]: len(line["candidates"]) for line in lines(outcome.out)} == {"one": 1, "three": 3}
+
+
+def test_a_draft_of_a_variant_is_refused_where_batches_are_fixed(fake: Fake, lmlab: Lmlab) -> None:
+    refused = lmlab("batch", "-m", "fake@draft=lookup", "--deterministic", stdin=b"a\n")
+    assert refused.code == 2
+    assert "--deterministic fixes" in refused.err
+
+
+def test_a_constraint_that_cannot_be_is_told_with_its_option(fake: Fake, lmlab: Lmlab) -> None:
+    def prepare(backend: FakeBackend) -> None:
+        backend.script((), error=ConstraintError("$.type: there is no such type"))
+
+    fake.prepare = prepare
+    outcome = lmlab("batch", "--json-schema", '{"type": "strin"}', stdin=b"a\nb\n")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.endswith("lmlab: --json-schema: $.type: there is no such type\n")

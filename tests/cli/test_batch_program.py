@@ -178,6 +178,16 @@ def test_real_models_answer_by_every_technique(
             assert {line["answer"] for line in found.values()} <= {"positive", "negative", "neutral"}
 
 
+def test_one_model_follows_another(start: Program, tiny: Path, tmp_path: Path) -> None:
+    other = tiny_models.write_llama(tmp_path / "other.gguf", seed=1)
+    rows = questions(tmp_path / "rows.jsonl", 3)
+    code, out, err = finished(
+        start("batch", "-i", str(rows), "-m", str(tiny), "-m", str(other), "-n", "2", "--raw", "-c", "512")
+    )
+    assert code == 0, err
+    assert sorted(json.loads(line)["variant"] for line in out.splitlines()) == ["other"] * 3 + ["tiny"] * 3
+
+
 def test_environment_variables_stand_for_options(start: Program, tiny: Path, tmp_path: Path) -> None:
     rows = questions(tmp_path / "rows.jsonl", 2)
     variables = {"LMLAB_INPUT": str(rows), "LMLAB_MAX_TOKENS": "2", "LMLAB_RAW": "1", "LMLAB_MODEL": str(tiny)}

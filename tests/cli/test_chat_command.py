@@ -46,6 +46,14 @@ def chat(lmlab: Lmlab, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         return lmlab("chat", *arguments, stdin=keyboard).code
 
 
+def test_best_of_and_its_selector_reach_the_chat(
+    fake: Fake, lmlab: Lmlab, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chat(lmlab, monkeypatch, "--best-of", "12", "--select", "vote") == 7
+    assert screen.chat is not None
+    assert (screen.chat.best_of, str(screen.chat.selector)) == (12, "vote")
+
+
 def test_a_terminal_is_filled_by_the_screen(
     fake: Fake, lmlab: Lmlab, screen: Screen, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

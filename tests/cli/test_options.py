@@ -12,6 +12,7 @@ from harness import Fake, Lmlab, Terminal
 from lmlab.backends import Constraint, LoadSpec, Lora, Snapshots
 from lmlab.cli.load_options import LoadOptions
 from lmlab.cli.options import SamplingOptions
+from lmlab.lab.batch.planning import SEQUENCES
 from lmlab.sampling import SamplingParams
 from lmlab.settings import SNAPSHOT_BUDGET
 
@@ -74,10 +75,11 @@ def test_a_variable_does_what_its_option_does(
 def test_loading_options_reach_the_backend(
     fake: Fake, lmlab: Lmlab, home: Path, command: str, arguments: Sequence[str], spec: LoadSpec
 ) -> None:
-    assert lmlab(command, *(["hi"] if command == "run" else ["--plain"]), *arguments).code == 0
-    reuses = spec.reuse and not spec.deterministic
+    own = {"run": ["hi"], "chat": ["--plain"], "batch": []}[command]
+    assert lmlab(command, *own, *arguments, stdin=b"hi\n" if command == "batch" else b"").code == 0
+    reuses = spec.reuse and not spec.deterministic and command != "batch"
     snapshots = Snapshots(str(home / "snapshots"), SNAPSHOT_BUDGET) if reuses else None
-    sequences = 1 if command == "run" else spec.sequences
+    sequences = {"run": 1, "chat": spec.sequences, "batch": 1 if spec.deterministic else SEQUENCES}[command]
     assert fake.backend.spec == replace(spec, path=str(fake.model.path), snapshots=snapshots, sequences=sequences)
 
 

@@ -274,6 +274,61 @@ class Ended(FakeBackend):
         return handle
 
 
+def test_of_several_candidates_the_chosen_one_is_printed_and_why_is_said(fake: Fake, lmlab: Lmlab) -> None:
+    def prepare(backend: FakeBackend) -> None:
+        backend.script_candidates(["Yes", "No", "no."])
+        backend.script(["one"])
+
+    fake.prepare = prepare
+    lines = b"hi\n/candidates 1\n/best-of off\nagain\n"
+    outcome = lmlab("chat", "--best-of", "3", "--select", "vote", stdin=lines)
+    assert (outcome.code, outcome.out) == (0, "No\nYes\none\n")
+    assert outcome.err.splitlines() == [
+        "lmlab: candidate 2 of 3, by vote: 2 of 3 say No",
+        "going on from reply 1 of 3",
+        "one reply is drawn; /best-of N draws N and keeps the best",
+    ]
+    assert [request.candidates for request in fake.backend.requests] == [3, 1]
+
+
+def test_of_several_candidates_the_first_is_printed_when_the_engine_dies(fake: Fake, lmlab: Lmlab) -> None:
+    def prepare(backend: FakeBackend) -> None:
+        backend.script(["half"], error=EngineStopped("the engine was killed"))
+        backend.script(["whole"])
+
+    fake.prepare = prepare
+    outcome = lmlab("chat", "--best-of", "2", stdin=b"one\n/best-of off\ntwo\n")
+    assert (outcome.code, outcome.out) == (1, "half\nwhole\n")
+    assert outcome.err.splitlines()[0] == "lmlab: the engine was killed"
+
+
+class Drawing(FakeBackend):
+    """Gets Ctrl-C when the second of three candidates has ended."""
+
+    def start(self) -> None:
+        super().start()
+        self.ready()
+
+    def generate(self, request: Request, sink: EventSink) -> FakeHandle:
+        handle = super().generate(request, sink)
+        self.step(3)
+        signal.raise_signal(signal.SIGINT)
+        return handle
+
+
+def test_ctrl_c_while_candidates_are_drawn_chooses_among_those_that_ended(fake: Fake, lmlab: Lmlab) -> None:
+    fake.kind = Drawing
+    fake.auto = False
+    fake.prepare = lambda backend: backend.script_candidates(["It is a long story", "No"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = lmlab("chat", "--best-of", "2", stdin=b"hi\n")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (outcome.code, outcome.out) == (0, "No\n")
+    assert outcome.err == "lmlab: candidate 2 of 2, by logprob: the only candidate; 1 was not drawn to the end\n"
+
+
 def test_being_told_to_end_saves_what_came(fake: Fake, lmlab: Lmlab) -> None:
     fake.kind = Ended
     fake.auto = False

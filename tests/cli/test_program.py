@@ -81,6 +81,9 @@ def test_json_of_a_real_reply(start: Program, smollm2: Path) -> None:
         {
             "text": result["text"],
             "score": pytest.approx(-0.5, abs=0.5),
+            "logprob": result["candidates"][0]["score"],
+            "answer": None,
+            "note": None,
             "finish_reason": result["finish_reason"],
             "tokens": result["usage"]["completion_tokens"],
         }

@@ -11,7 +11,7 @@ from harness import Fake, Lmlab, fake_header
 
 from lmlab.backends import ChatPrompt, TextPrompt
 from lmlab.backends.fake import FakeBackend
-from lmlab.errors import EngineStopped
+from lmlab.errors import EngineStopped, ModelLoadError
 
 
 def asked(fake: Fake) -> list[str]:
@@ -125,3 +125,25 @@ def test_an_engine_that_fails_before_any_candidate_ended_is_an_error(fake: Fake,
     fake.prepare = prepare
     outcome = lmlab("run", "--best-of", "2", "hi")
     assert (outcome.code, outcome.out, outcome.err) == (1, "", "lmlab: the engine stopped\n")
+
+
+def test_a_template_is_no_mistake_with_a_base_model(fake: Fake, lmlab: Lmlab) -> None:
+    fake.model = replace(fake.model, header=fake_header(chat_template=None))
+    assert "base model" in lmlab("run", "Once").err
+    assert "base model" not in lmlab("run", "-t", "word-problem", "2 + 2?").err
+
+
+def test_an_encoder_is_not_called_a_base_model(fake: Fake, lmlab: Lmlab) -> None:
+    fake.model = replace(fake.model, header=fake_header(chat_template=None))
+    fake.auto = False
+
+    def prepare(backend: FakeBackend) -> None:
+        backend.start = lambda: backend.fail_load(ModelLoadError("it is an encoder"))  # type: ignore[method-assign]
+
+    fake.prepare = prepare
+    assert lmlab("run", "hi").err == "lmlab: it is an encoder\n"
+
+
+def test_a_reply_that_was_cut_off_does_not_follow_its_schema_yet(fake: Fake, lmlab: Lmlab) -> None:
+    fake.prepare = lambda backend: backend.script(['{"a"'], reason="length")
+    assert "does not follow its grammar or schema yet" in lmlab("run", "--json-schema", "true", "-n", "2", "hi").err

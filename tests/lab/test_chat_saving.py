@@ -193,6 +193,45 @@ def test_kill_9_in_the_middle_leaves_the_question_and_the_reply_so_far(tmp_path:
     assert (reply.reply.status, reply.reply.model) == ("partial", "fake")
 
 
+DRAWING = PROGRAM.replace(
+    'backend.script([f"{number} " for number in range(100_000)])',
+    """
+desk.chat.set_best_of(2)
+endless = [f"{number} " for number in range(100_000)]
+backend.script_candidates([FakeCandidate(["short"]), FakeCandidate(endless)])
+""",
+).replace(
+    "from lmlab.backends import Token",
+    "from lmlab.backends import Token\nfrom lmlab.backends.fake import FakeCandidate",
+)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_kill_9_while_candidates_are_drawn_leaves_each_as_far_as_it_came(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", DRAWING, str(tmp_path)]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
+    assert program.stdout is not None
+    for _ in range(12):
+        assert program.stdout.readline()
+    os.kill(program.pid, signal.SIGKILL)
+    program.stdout.read()
+    program.wait()
+    program.stdout.close()
+
+    desk = Desk(tmp_path)
+    session = desk.store.latest_session()
+    assert session is not None
+    desk.chat.resume(session)
+    question, shown = desk.chat.turns
+    first, second = desk.chat.siblings(shown)
+    desk.close()
+
+    assert (question.content, shown.id, first.content) == ("Count", first.id, "short")
+    assert second.content.startswith("0 1 2 3 4 5 6 7 ")
+    assert [turn.reply.status for turn in (first, second) if turn.reply] == ["done", "partial"]
+
+
 def test_the_turns_can_be_read_at_any_moment_of_a_reply(desk: Desk) -> None:
     backend = desk.open()
     backend.script(["x"] * 3000)

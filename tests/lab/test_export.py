@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import pytest
 from chat_harness import Desk
 
+from lmlab.backends.fake import FakeCandidate
 from lmlab.errors import StoreError, UsageError
 
 
@@ -36,6 +37,36 @@ def test_a_transcript_has_what_was_said_and_what_it_was_made_with(desk: Desk, tm
         "## You\n\nGo on\n\n"
         "## fake\n\nA\n\n*ended: cancelled · temperature 1.3 · seed 1234*\n"
     )
+
+
+def test_candidates_say_which_was_chosen_and_json_has_them_all(desk: Desk, tmp_path: Path) -> None:
+    backend = desk.open()
+    desk.chat.set_best_of(2)
+    backend.script_candidates(
+        [FakeCandidate(text, logprob=logprob) for text, logprob in (("It is 41", -2.0), ("It is 42", -0.5))]
+    )
+    desk.chat.send("How many?")
+    backend.finish()
+
+    transcript = desk.chat.save(str(tmp_path / "chat.md")).read_text(encoding="utf-8")
+    values = json.loads(desk.chat.save(str(tmp_path / "chat.json")).read_text(encoding="utf-8"))
+
+    why = "the highest mean log-probability of 2: -0.500"
+    assert f"It is 42\n\n*candidate 2 of 2, by logprob: {why} · temperature" in transcript
+    assert "41" not in transcript
+    assert [turn["reply"]["candidate"] for turn in values["turns"][1:]] == [
+        {"index": 0, "of": 2, "logprob": -2.0, "score": -2.0, "note": "", "chosen": False, "selector": None, "why": ""},
+        {
+            "index": 1,
+            "of": 2,
+            "logprob": -0.5,
+            "score": -0.5,
+            "note": "",
+            "chosen": True,
+            "selector": "logprob",
+            "why": why,
+        },
+    ]
 
 
 def test_json_has_every_branch_and_every_record(auto: Desk, tmp_path: Path) -> None:

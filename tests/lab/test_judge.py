@@ -204,12 +204,12 @@ def test_what_could_be_scored_but_not_compared_goes_by_log_probability(folder: P
 
     choice = judged(Narrow(score=lambda text: "9" if text in "bc" else "1"), folder, replies(*"abcde"))
     assert choice.selected == 1
-    assert "2 have the highest score, 9, and could not be compared (the prompt has 9,000 tokens" in choice.why
+    assert "2 have the highest score, 9, and could not be compared (the judge cannot be asked: the prompt has 9,000 tokens" in choice.why
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_when_no_candidate_can_be_judged_the_reason_is_raised(folder: Path, count: int) -> None:
-    with pytest.raises(ContextOverflow):
+    with pytest.raises(PromptError, match="the judge cannot be asked: the prompt has 9,000 tokens"):
         judged(Court(), folder, replies(*(f"long {number}" for number in range(count))))
 
 

@@ -10,6 +10,7 @@ from lmlab.lab.reply import ReplyState
 from lmlab.sampling import DEFAULTS, SamplingParams
 from lmlab.store import Reply, Turn
 
+NAME = "reply-7"
 TIMINGS = Timings(0.1, 300.0, 100.0, 0.5)
 BEFORE = Reply(asked=SamplingParams(top_k=5), model="m", system="s")
 
@@ -33,20 +34,20 @@ def test_before_anything_it_is_what_was_known(state: ReplyState) -> None:
 
 
 def test_reading_the_prompt(state: ReplyState) -> None:
-    name = state.request_id
+    name = NAME
     reply = fold(state, Started(name, 20, 5, DEFAULTS), Prefill(name, 12, 20))
     assert (state.prompt_tokens, state.cached_tokens, state.prefilled) == (20, 5, 12)
     assert (reply.sampling, reply.usage) == (DEFAULTS, Usage(20, 5, 0))
 
 
 def test_tokens_grow_text_and_ids_also_when_a_piece_is_empty(state: ReplyState) -> None:
-    name = state.request_id
+    name = NAME
     reply = fold(state, Started(name, 20, 0, DEFAULTS), Token(name, 0, 9, ""), Token(name, 1, 8, "é"))
     assert (state.text, reply.tokens, reply.usage) == ("é", (9, 8), Usage(20, 0, 2))
 
 
 def test_changes_keep_their_token_and_order(state: ReplyState) -> None:
-    name = state.request_id
+    name = NAME
     warm, hot = DEFAULTS.with_value("temperature", 1), DEFAULTS.with_value("temperature", 2).with_value("top_k", 1)
     reply = fold(
         state,
@@ -58,7 +59,7 @@ def test_changes_keep_their_token_and_order(state: ReplyState) -> None:
 
 
 def test_the_end_brings_the_tail_and_the_final_count(state: ReplyState) -> None:
-    name = state.request_id
+    name = NAME
     reply = fold(
         state,
         Started(name, 20, 5, DEFAULTS),
@@ -82,7 +83,7 @@ def test_the_end_brings_the_tail_and_the_final_count(state: ReplyState) -> None:
 
 
 def test_a_failure_keeps_what_had_arrived_and_says_why(state: ReplyState) -> None:
-    name = state.request_id
+    name = NAME
     error = EngineStopped("killed")
     reply = fold(state, Started(name, 20, 0, DEFAULTS), Token(name, 0, 9, "a"), Failed(name, error))
     assert (state.text, state.ended) == ("a", True)

@@ -7,6 +7,7 @@ import pytest
 from chat_harness import Desk, model_file
 
 from lmlab.backends import ChatPrompt, Message
+from lmlab.backends.fake import FakeCandidate
 from lmlab.errors import SamplingError, UsageError
 from lmlab.lab import slash
 from lmlab.lab.slash import COMMANDS, SlashResult, is_command, run
@@ -231,3 +232,96 @@ def test_what_is_no_command_is_told(desk: Desk, line: str, problem: str) -> None
     with pytest.raises(UsageError) as caught:
         run(desk.chat, line)
     assert str(caught.value).startswith(problem)
+
+
+def drawn(desk: Desk, *texts: str) -> None:
+    """Open a model and have it draw candidates with these texts, the second the most probable."""
+    desk.open()
+    desk.chat.set_best_of(len(texts))
+    logprobs = [-1.0, -0.25, -2.0, -3.0]
+    desk.backends[0].script_candidates(
+        FakeCandidate(text, logprob=logprob) for text, logprob in zip(texts, logprobs, strict=False)
+    )
+    desk.chat.send("How many?")
+    desk.backends[0].finish()
+
+
+def test_best_of(desk: Desk) -> None:
+    one = ("one reply is drawn; /best-of N draws N and keeps the best",)
+    assert run(desk.chat, "/best-of").lines == one
+    assert run(desk.chat, "/best-of 5").lines == ("best of 5, chosen by logprob",)
+    assert run(desk.chat, "/best-of 1").lines == one
+    run(desk.chat, "/best-of 5")
+    assert run(desk.chat, "/best-of OFF").lines == one
+    assert desk.chat.best_of == 1
+    for wrong in ("0", "65", "-2", "many", "2.5"):
+        with pytest.raises(UsageError, match="give a whole number from 1 to 64"):
+            run(desk.chat, f"/best-of {wrong}")
+
+
+def test_more_candidates_than_the_model_decodes_at_once_is_said(desk: Desk) -> None:
+    desk.open()
+    assert run(desk.chat, "/best-of 8").lines == ("best of 8, chosen by logprob",)
+    assert run(desk.chat, "/best-of 12").lines == (
+        "best of 12, chosen by logprob",
+        "fake was loaded for 8 at once, the others wait for their turn: /model fake loads it for 12",
+    )
+
+
+def test_select(desk: Desk) -> None:
+    assert run(desk.chat, "/select vote").lines == (
+        "vote chooses, once there is something to choose from: /best-of N draws N candidates",
+    )
+    run(desk.chat, "/best-of 3")
+    assert run(desk.chat, "/select").lines == (
+        "best of 3, chosen by vote",
+        "there are logprob, vote, judge[:MODEL], reward:MODEL, regex:PATTERN or command:CMD",
+    )
+    assert run(desk.chat, "/select regex:^a b$").lines == ("best of 3, chosen by regex:^a b$",)
+    with pytest.raises(UsageError, match="did you mean vote"):
+        run(desk.chat, "/select votes")
+    assert str(desk.chat.selector) == "regex:^a b$"
+
+
+def test_stats_say_how_replies_are_drawn(desk: Desk) -> None:
+    desk.open()
+    run(desk.chat, "/best-of 3")
+    assert "best of 3, chosen by logprob" in run(desk.chat, "/stats").lines
+
+
+def test_candidates_are_listed_with_what_was_said_of_them(desk: Desk) -> None:
+    with pytest.raises(UsageError, match="there is no reply yet"):
+        run(desk.chat, "/candidates")
+    drawn(desk, "It is 41", "It is\n42", "x" * 80)
+    assert run(desk.chat, "/candidates").lines == (
+        "   1  candidate 1 of 3 · score -1",
+        '      "It is 41"',
+        "›  2  candidate 2 of 3 · chosen by logprob · score -0.25",
+        '      "It is 42"',
+        "   3  candidate 3 of 3 · score -2",
+        f'      "{"x" * 59}…"',
+        "/candidates K goes on from another",
+    )
+
+
+def test_going_on_from_another_candidate(desk: Desk) -> None:
+    drawn(desk, "It is 41", "It is 42")
+    assert run(desk.chat, "/candidate 1") == SlashResult(("going on from reply 1 of 2",), "moved")
+    assert desk.chat.turns[-1].content == "It is 41"
+    assert [line[:1] for line in run(desk.chat, "/candidates").lines[:4:2]] == ["›", " "]
+    for wrong in ("0", "3", "one"):
+        with pytest.raises(UsageError, match="give a number from 1 to 2"):
+            run(desk.chat, f"/candidates {wrong}")
+
+
+def test_a_regenerated_reply_is_listed_beside_the_first(desk: Desk) -> None:
+    drawn(desk, "It is 41")
+    desk.chat.regenerate()
+    assert run(desk.chat, "/candidates").lines[:4] == (
+        "   1  a reply drawn alone",
+        '      "It is 41"',
+        "›  2  a reply drawn alone · not ended",
+        '      ""',
+    )
+    with pytest.raises(UsageError, match="a reply is under way"):
+        run(desk.chat, "/candidates 1")

@@ -10,8 +10,8 @@ from lmlab.lab.slash_complete import complete
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("/s", ["/set ", "/system ", "/save ", "/session", "/stats"]),
-        ("/SE", ["/set ", "/session"]),
+        ("/s", ["/set ", "/system ", "/select ", "/save ", "/session", "/stats"]),
+        ("/SE", ["/set ", "/select ", "/session"]),
         ("/ex", ["/exit"]),
         ("/zzz", []),
         ("/zzz a", []),
@@ -60,3 +60,12 @@ def test_the_home_folder_stays_as_it_was_typed(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "notes.txt").write_text("")
     assert complete("/read ~/no") == ["/read ~/notes.txt"]
+
+
+def test_selectors_and_numbers_of_candidates() -> None:
+    assert complete("/sel") == ["/select "]
+    assert complete("/select j") == ["/select judge", "/select judge:"]
+    assert complete("/select judge:sm", ["smollm2", "gemma3-270m"]) == ["/select judge:smollm2"]
+    assert complete("/select regex:s", ["smollm2"]) == []
+    assert complete("/best-of ") == ["/best-of 3", "/best-of 5", "/best-of 8", "/best-of off"]
+    assert complete("/cand") == ["/candidates "]

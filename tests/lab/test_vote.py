@@ -122,15 +122,27 @@ def test_when_a_vote_is_settled(said: list[str | None], total: int, settled: boo
 
 @given(
     said=st.lists(st.sampled_from(["1", "2", "3", None]), max_size=5),
-    cancelled=st.integers(0, 1),
     running=st.integers(0, 3),
 )
-def test_settled_is_what_trying_every_completion_says(said: list[str | None], cancelled: int, running: int) -> None:
-    ended = [*answers(*said), *(candidate(9, answer="1", reason="cancelled") for _ in range(cancelled))]
+def test_settled_is_what_trying_every_completion_says(said: list[str | None], running: int) -> None:
+    ended = answers(*said)
     # "new" is an answer that nobody has given yet.
     leaders = [_leaders([*said, *rest]) for rest in product(["1", "2", "3", "new", None], repeat=running)]
     one_leader = len(leaders[0]) == 1 and all(leader == leaders[0] for leader in leaders)
     assert VOTE.settled(ended, len(ended) + running) is (running == 0 or one_leader)
+
+
+def test_a_vote_counts_candidates_in_their_order_whichever_was_the_quicker() -> None:
+    """What is kept follows from the candidates alone: a later one that ended early changes nothing."""
+    first, second, third, fourth = answers("2", "1", "1", "1")
+    assert not VOTE.settled([second, third, fourth], 5)
+    assert VOTE.settled([first, second, third, fourth], 5)
+    late = candidate(4, answer="2", logprob=-0.01)
+    stopped = candidate(4, answer=None, reason="cancelled")
+    for fifth in (late, stopped):
+        made = VOTE.choose(QUESTION, [first, second, third, fourth, fifth])
+        assert (made.best.answer, made.why) == ("1", "3 of 4 say 1")
+        assert [one.score for one in made.candidates] == [0.25, 0.75, 0.75, 0.75, None]
 
 
 def _leaders(said: list[str | None]) -> set[str]:

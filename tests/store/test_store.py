@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lmlab.errors import StoreError
 from lmlab.sampling import SamplingParams
-from lmlab.store import Attachment, Reply, Store, Turn
+from lmlab.store import Attachment, Candidacy, Reply, Store, Turn
 from lmlab.worker.messages import Timings, Usage
 
 
@@ -41,6 +41,7 @@ WHOLE = Reply(
     versions=("0.1.0", "0.3.36"),
     error=None,
     error_type=None,
+    candidate=Candidacy(2, 5, -0.41, 0.8, "4 of 5 say it", True, "vote", "4 of 5 say 42"),
 )
 
 

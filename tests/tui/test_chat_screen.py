@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from screen_harness import Desk, screen_text
 
+from lmlab.backends.fake import FakeCandidate
 from lmlab.errors import EngineStopped, ModelNotFound, StoreError
 from lmlab.lab.events import Fetching, Notice, SaveFailed
 from lmlab.models import Progress
@@ -319,3 +321,73 @@ async def test_the_theme_is_turned_over(make_desk: MakeDesk) -> None:
         assert pilot.app.theme == "lmlab-light"
         pilot.app.action_toggle_theme()
         assert pilot.app.theme == "lmlab-dark"
+
+
+async def draw(desk: Desk, pilot: Any, *texts: str) -> None:
+    """Ask a question that candidates with these texts will answer, the second the most probable."""
+    logprobs = (-1.0, -0.25, -2.0)
+    pilot.app.chat.set_best_of(len(texts))
+    desk.backend.script_candidates(
+        FakeCandidate(text, logprob=logprob) for text, logprob in zip(texts, logprobs, strict=False)
+    )
+    await desk.send(pilot, "How many?")
+
+
+async def test_the_chosen_candidate_takes_the_place_of_the_one_that_streamed(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await draw(desk, pilot, "It is 41", "It is 42")
+        desk.backend.step(4)
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "It is 41" in text
+        assert "It is 42" not in text
+        assert "candidate 1 of 2 · 0 ended" in text
+        desk.backend.finish()
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "It is 42" in text
+        assert "It is 41" not in text
+        assert "candidate 2 of 2, by logprob: the highest mean log-probability of 2: -0.250" in text
+        assert "3 tokens" in text
+
+
+async def test_a_first_candidate_that_is_chosen_stays_where_it_is(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await draw(desk, pilot, "It is 42")
+        pilot.app.chat.set_best_of(2)
+        desk.backend.finish()
+        await desk.settle(pilot)
+        desk.backend.script_candidates(["Yes", "No"])
+        await desk.send(pilot, "Sure?")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "Yes" in text
+        assert "candidate 1 of 2, by logprob" in text
+
+
+async def test_another_candidate_can_be_gone_on_from(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await draw(desk, pilot, "It is 41", "It is 42")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        pilot.app.prompt.insert("/candidates 1")
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "It is 41" in text
+        assert "It is 42" not in text
+        assert "candidate 1 of 2 · score -1" in text
+        assert "going on from reply 1 of 2" in text
+
+
+async def test_escape_while_candidates_are_drawn_chooses_among_those_that_ended(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await draw(desk, pilot, "It is a long story", "No")
+        desk.backend.step(3)
+        await desk.settle(pilot)
+        await pilot.press("escape")
+        await desk.settle(pilot)
+        text = screen_text(pilot.app)
+        assert "candidate 2 of 2, by logprob: the only candidate; 1 was not drawn" in text
+        assert "long story" not in text

@@ -30,7 +30,7 @@ async def test_what_is_wanted_most_is_first_and_leaving_last(desk: Desk) -> None
     async with desk.run() as pilot:
         found = await open_palette(desk, pilot)
         assert titles(found) == [offer.title for offer in offers(pilot.app)]
-        assert titles(found)[:3] == ["Sampling", "Regenerate", "/model"]
+        assert titles(found)[:3] == ["Sampling", "Regenerate", "/best-of"]
         assert titles(found)[-1] == "Quit"
         await desk.wait_until(pilot, lambda: found.highlighted == 0)
         await pilot.press("enter")

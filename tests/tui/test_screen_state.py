@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from screen_harness import Clock
 
 from lmlab.backends import (
     Applied,
+    CandidateEnded,
     Failed,
     Finished,
     Loading,
@@ -22,11 +24,21 @@ from lmlab.backends import (
 )
 from lmlab.backends.fake import fake_info
 from lmlab.errors import EngineStopped, ModelNotFound, StoreError
-from lmlab.lab.events import Fetching, ModelFailed, Notice, SaveFailed
+from lmlab.lab.events import (
+    Choosing,
+    Chosen,
+    Drawing,
+    Fetching,
+    ModelFailed,
+    Notice,
+    SaveFailed,
+    SelectorFailed,
+)
 from lmlab.models import Progress
 from lmlab.sampling import DEFAULTS
+from lmlab.store import Candidacy, Reply, Turn
 from lmlab.tui.state import EngineGone, FetchingModel, LoadingModel, ModelReady, NoModel, Said, ScreenState
-from lmlab.tui.status import change_notes, facts, live_status, model_line
+from lmlab.tui.status import change_notes, facts, live_notes, live_status, model_line
 
 
 @pytest.fixture
@@ -211,3 +223,40 @@ def test_a_reply_that_cannot_be_saved_says_so_once(state: ScreenState) -> None:
 def test_what_is_not_known_is_not_said() -> None:
     assert facts(0, None, None, 0, 0) == ""
     assert facts(1, None, None, 0, 7) == "1 token · 0 of 7 cached"
+
+
+def test_of_several_candidates_the_first_streams_and_the_others_are_counted(state: ScreenState) -> None:
+    reply = state.begin_reply()
+    state.fold(Drawing("r", 2))
+    state.fold(started())
+    for candidate, text in ((0, "A"), (1, "B"), (0, "C")):
+        state.fold(Token("r", 0, 1, text, candidate=candidate))
+    assert state.take_text() == "AC"
+    assert (reply.tokens, live_notes(reply)) == (3, ["candidate 1 of 2 · 0 ended"])
+
+    state.fold(CandidateEnded("r", 1, "stop", "b", (1,)))
+    state.fold(CandidateEnded("r", 0, "stop", "c", (1, 2)))
+    assert state.take_text() == "c"
+    state.fold(Choosing("r", "judge:smollm2"))
+    assert live_notes(reply) == ["candidate 1 of 2 · 2 ended · judge:smollm2 chooses · esc takes the most probable"]
+    assert not state.take_chosen()
+
+    kept = Reply(status="done", candidate=Candidacy(1, 2, chosen=True, selector="vote", why="2 of 2 say B"))
+    state.fold(Chosen("r", Turn(3, "s", 1, "Bb", datetime(2025, 1, 1, tzinfo=UTC), reply=kept)))
+    assert (state.take_chosen(), state.take_chosen()) == (True, False)
+    state.fold(finished())
+    assert live_notes(reply) == ["candidate 2 of 2, by vote: 2 of 2 say B"]
+    assert reply.tokens == 2
+
+
+def test_the_choice_of_the_reply_before_is_late_news(state: ScreenState) -> None:
+    state.begin_reply()
+    state.fold(started("old"))
+    state.begin_reply()
+    state.fold(Chosen("old", Turn(3, "s", 1, "B", datetime(2025, 1, 1, tzinfo=UTC), reply=Reply())))
+    assert not state.take_chosen()
+
+
+def test_a_selector_that_cannot_be_opened_is_said(state: ScreenState) -> None:
+    state.fold(SelectorFailed(ModelNotFound("no model is called 'x'")))
+    assert state.take_said() == [Said("no model is called 'x'", error=True)]

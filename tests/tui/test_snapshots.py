@@ -11,7 +11,7 @@ from screen_harness import Desk
 from textual.pilot import Pilot
 
 from lmlab.backends import Prefill, Started
-from lmlab.backends.fake import fake_info
+from lmlab.backends.fake import FakeCandidate, fake_info
 from lmlab.errors import EngineStopped, ModelNotFound
 from lmlab.lab.events import Fetching, Notice
 from lmlab.models import Progress
@@ -97,6 +97,31 @@ async def read_a_long_prompt(desk: Desk, pilot: Pilot[Any]) -> None:
     await pilot.pause()
 
 
+async def draw_candidates(desk: Desk, pilot: Pilot[Any]) -> None:
+    pilot.app.chat.set_best_of(3)  # type: ignore[attr-defined]
+    answers = ("It arrives at 6, I should think, or thereabouts.", "It arrives at 5.", "At 5.")
+    desk.backend.script_candidates(
+        [FakeCandidate(text, logprob=logprob) for text, logprob in zip(answers, (-0.9, -0.21, -0.4), strict=True)],
+        prompt_tokens=812,
+        cached=790,
+    )
+    await desk.send(pilot, QUESTION)
+    for _ in range(4):
+        desk.backend.step()
+        await desk.wait_until(pilot, lambda: desk.inbox.empty)
+        desk.clock.now += 0.01
+    await desk.settle(pilot)
+
+
+async def choose_a_candidate(desk: Desk, pilot: Pilot[Any]) -> None:
+    await draw_candidates(desk, pilot)
+    desk.backend.finish()
+    await desk.settle(pilot)
+    pilot.app.prompt.insert("/candidates")  # type: ignore[attr-defined]
+    await pilot.press("enter")
+    await desk.settle(pilot)
+
+
 async def stop_with_a_change(desk: Desk, pilot: Pilot[Any]) -> None:
     await stream(desk, pilot)
     await pilot.press("tab", "1", ".", "3", "enter", "tab")
@@ -142,6 +167,8 @@ STATES: dict[str, tuple[Act, tuple[int, int], dict[str, Any]]] = {
     "loading": (load_with_a_message_waiting, SMALL, {"load_at_once": False}),
     "reading-the-prompt": (read_a_long_prompt, SMALL, {}),
     "streaming": (stream, SMALL, {}),
+    "drawing-candidates": (draw_candidates, SMALL, {}),
+    "candidate-chosen": (choose_a_candidate, SMALL, {}),
     "stopped": (stop_with_a_change, SMALL, {}),
     "context-full": (fill_the_context, SMALL, {}),
     "engine-gone": (lose_the_engine, SMALL, {"theme": "light"}),

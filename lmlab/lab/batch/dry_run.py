@@ -35,6 +35,7 @@ from lmlab.lab.batch.work import Work
 _MEASURED = 8
 _AHEAD = 64
 _WAIT_S = 0.2
+_TAKE_TIME = ("judge", "reward", "command")
 
 DryEvent: TypeAlias = Loading | Stopped | tuple[str, int]
 """A tuple is a stage and how far it is: bytes of the input, or rows answered."""
@@ -44,7 +45,8 @@ DryEvent: TypeAlias = Loading | Stopped | tuple[str, int]
 class Estimate:
     """What one variant would take. ``failed`` rows cannot be asked, ``first_error`` says why for the first of them.
 
-    ``seconds`` is None when nothing could be measured; it is what ``measured`` rows took, times all of them.
+    ``seconds`` is None when nothing could be measured; it is what ``measured`` rows took to be drawn, times all of them.
+    ``selector`` chooses among what is drawn, in a time of its own.
     """
 
     label: str
@@ -55,6 +57,7 @@ class Estimate:
     longest: int
     measured: int
     seconds: float | None
+    selector: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,7 +71,11 @@ class Estimate:
         if self.failed:
             yield f"{self.failed:,} rows would fail; the first: {self.first_error}"
         if self.seconds is not None:
-            yield f"about {_duration(self.seconds)}, from the {self.measured} rows that were answered to measure it"
+            beside = f", beside the time that {self.selector} takes" if self.selector else ""
+            yield (
+                f"about {_duration(self.seconds)} for all of them, done before or not{beside}; "
+                f"from the {self.measured} rows that were answered to measure it"
+            )
 
 
 class DryRun:
@@ -81,13 +88,11 @@ class DryRun:
         rows: Callable[[], Iterable[Row | BadRow]],
         opener: Callable[[LoadSpec, StatusSink], Backend],
         listener: Callable[[DryEvent], None],
-        expect: str | None = None,
     ) -> None:
         self._plans = plans
         self._rows = rows
         self._opener = opener
         self._listener = listener
-        self._expect = expect
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -102,7 +107,7 @@ class DryRun:
             with closing(self._opener(plan.load, inbox.put)) as backend:
                 ready = await_ready(backend, inbox, self._heard)
                 trial = _Trial(plan, backend, ready.info.context if ready else 0)
-                estimate = trial.run(self._rows(), self._expect, self._listener, lambda: self._cancelled)
+                estimate = trial.run(self._rows(), self._listener, lambda: self._cancelled)
             if estimate is None:
                 return None
             estimates.append(estimate)
@@ -129,7 +134,6 @@ class _Trial:
     def run(
         self,
         rows: Iterable[Row | BadRow],
-        expect: str | None,
         listener: Callable[[DryEvent], None],
         cancelled: Callable[[], bool],
     ) -> Estimate | None:
@@ -137,7 +141,7 @@ class _Trial:
             if cancelled():
                 return None
             self._rows += 1
-            self._ask(Work(self._rows, f"{self._rows:032x}", row, self._plan, "", expect))
+            self._ask(Work(self._rows, f"{self._rows:032x}", row, self._plan, ""))
             listener(("counting tokens", row.position))
             while self._waiting >= _AHEAD:
                 self._hear()
@@ -155,6 +159,7 @@ class _Trial:
             self._longest,
             len(self._measured),
             seconds,
+            str(selector) if (selector := self._plan.selector) and selector.kind in _TAKE_TIME else None,
         )
 
     def _ask(self, work: Work) -> None:

@@ -9,6 +9,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +17,18 @@ from lmlab.errors import LmlabError, UsageError
 from lmlab.lab.batch.output_line import KEY, RUN, format_line, has_failed
 
 State: TypeAlias = Literal["new", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an output knows of a row. ``place``: where its line begins, None without one; ``correct``: as its line says."""
+
+    state: State
+    place: int | None = None
+    correct: bool | None = None
+
+
+NEW = Known("new")
 
 # Names of streams that may stand for an ordinary file, which whoever opened it also writes to.
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
@@ -62,8 +75,11 @@ class Output(ABC):
         return FileOutput(path, runs, force=force)
 
     @abstractmethod
-    def state(self, key: str) -> State:
+    def find(self, key: str) -> Known:
         """Return what is known of a row: nothing, its result, or its failure."""
+
+    def state(self, key: str) -> State:
+        return self.find(key).state
 
     @abstractmethod
     def write(self, key: str, record: Mapping[str, Any]) -> None:
@@ -93,6 +109,11 @@ class Output(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give up the output, with all on disk. Closing twice is closing once."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether what is written can be found again."""
+        return False
 
     def __enter__(self) -> Output:
         return self
@@ -133,8 +154,8 @@ class StreamOutput(Output):
         self._send = send
         self._release = release
 
-    def state(self, key: str) -> State:
-        return "new"
+    def find(self, key: str) -> Known:
+        return NEW
 
     def write(self, key: str, record: Mapping[str, Any]) -> None:
         self._send(self._line(key, record))

@@ -6,14 +6,14 @@ Every line goes to the disk whole or not at all; a later line of a failed row re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lmlab.errors import LmlabError, UsageError
 from lmlab.lab.batch.line_file import LineFile
-from lmlab.lab.batch.output import Output, State
+from lmlab.lab.batch.output import NEW, Known, Output
 from lmlab.lab.batch.output_line import Found, Head, has_failed
 from lmlab.lab.batch.output_lock import OutputLock
 from lmlab.lab.batch.output_scan import Scan, check_runs, lines_of, scan
@@ -49,15 +49,16 @@ class FileOutput(Output):
             self._lock.release()
             raise
 
-    def state(self, key: str) -> State:
+    @property
+    def lasting(self) -> bool:
+        return True
+
+    def find(self, key: str) -> Known:
         found = self._index.get(key)
         if found is None:
-            return "new"
-        return "failed" if found.failed else "done"
-
-    def lines(self) -> Iterator[bytes]:
-        """Return every line of the output as it stands."""
-        return (data for _, data in self._files[_RESULTS].lines())
+            return NEW
+        place = found.start if found.file == _RESULTS else None
+        return Known("failed" if found.failed else "done", place, found.correct)
 
     def write(self, key: str, record: Mapping[str, Any]) -> None:
         self._append(_RESULTS, key, record)
@@ -168,12 +169,14 @@ class FileOutput(Output):
 
     def _append(self, number: int, key: str, record: Mapping[str, Any]) -> None:
         data = self._line(key, record).encode("utf-8")
-        failed = has_failed(record)
+        failed, correct = has_failed(record), record.get("correct")
         before = self._index.get(key)
         if before is not None and not before.failed:
             raise ValueError(f"row {key} is done already")
         start = self._files[number].append(data)
-        self._index.put(IndexedLine(key, number, start, len(data), failed))
+        self._index.put(
+            IndexedLine(key, number, start, len(data), failed, correct if isinstance(correct, bool) else None)
+        )
         if before is not None:
             self._superseded.add(before.file)
         self._count("new" if before is None else "failed", failed)

@@ -16,17 +16,19 @@ RUN = re.compile(r"[0-9a-f]{16}")
 
 _START = b'{"id":'
 _HEAD = re.compile(
-    rb'\{"id":\s*(?:"(?:[^"\\]|\\.)*"|null|[-+.0-9eE]+),\s*"key":\s*"([0-9a-f]{32})",\s*"run":\s*"([0-9a-f]{16})"\s*[,}]'
+    rb'\{"id":\s*(?:"(?:[^"\\]|\\.)*"|null|[-+.0-9eE]+),\s*"key":\s*"([0-9a-f]{32})",\s*"run":\s*"([0-9a-f]{16})"'
+    rb'(?:,\s*"variant":\s*"(?:[^"\\]|\\.)*",\s*"correct":\s*(true|false))?\s*[,}]'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A whole line of a batch: which row of which run, and whether it tells of a failure."""
+    """A whole line of a batch: which row of which run, whether it tells of a failure, and whether its answer is correct."""
 
     key: str
     run: str
     failed: bool
+    correct: bool | None = None
 
 
 # "torn": half a line, or one a power cut left holes in; "foreign": no line of a batch.
@@ -50,7 +52,7 @@ def read_line(data: bytes, after_ours: bool) -> Found:
     """Tell what a line is. ``after_ours``: the one before it belongs to a batch, whole or torn."""
     head = _HEAD.match(data)
     if head and data.endswith(b"}\n") and b'"error"' not in data and b"\0" not in data:
-        return Head(head[1].decode(), head[2].decode(), False)
+        return Head(head[1].decode(), head[2].decode(), False, None if head[3] is None else head[3] == b"true")
     if not data.strip():
         return "blank"
     if _torn(data, after_ours):
@@ -82,7 +84,8 @@ def _parsed(data: bytes) -> Head | None:
         return None
     key, run = value.get("key"), value.get("run")
     if isinstance(key, str) and isinstance(run, str) and KEY.fullmatch(key) and RUN.fullmatch(run):
-        return Head(key, run, has_failed(value))
+        correct = value.get("correct")
+        return Head(key, run, has_failed(value), correct if isinstance(correct, bool) else None)
     return None
 
 

@@ -53,7 +53,7 @@ def scan(
         if isinstance(line, Head):
             if line.run in runs:
                 found.ours += 1
-                batch.append(IndexedLine(line.key, number, start, len(data), line.failed))
+                batch.append(IndexedLine(line.key, number, start, len(data), line.failed, line.correct))
                 if len(batch) >= _BATCH:
                     put(batch)
                     batch = []

@@ -21,7 +21,8 @@ from lmlab.sampling import SamplingParams
 class Plan:
     """``asked`` has no seed: each row's follows from ``seed``. ``load`` has the path and the draft's path in it.
 
-    ``default_system`` is the config's. ``keep`` is the shape of the lines.
+    ``default_system`` is the config's. ``keep`` is the shape of the lines, ``expect`` the column named for the expected
+    answer. ``judged_by`` names the model and templates that the selector brings with it.
     """
 
     label: str
@@ -34,6 +35,8 @@ class Plan:
     selector: SelectorSpec | None = None
     default_system: str | None = None
     keep: Keep | None = None
+    expect: str | None = None
+    judged_by: str | None = None
 
     @property
     def chat(self) -> bool:
@@ -62,6 +65,8 @@ class Plan:
             "seed": self.seed,
             "candidates": self.candidates,
             "selector": asdict(self.selector) if self.selector else None,
+            "judged_by": self.judged_by,
+            "expect": self.expect,
             "keep": self.keep,
         }
         text = json.dumps(parts, sort_keys=True)

@@ -11,8 +11,10 @@ from lmlab.backends import Constraint, LoadSpec
 from lmlab.errors import UsageError
 from lmlab.lab.batch.plan import Plan
 from lmlab.lab.batch.training import Keep
+from lmlab.lab.batch.work import checks
 from lmlab.lab.best_of import DEFAULT_SELECTOR, SelectorSpec
 from lmlab.lab.draft import with_draft
+from lmlab.lab.selectors.judge_prompts import JUDGE_TEMPLATES
 from lmlab.lab.task import Task
 from lmlab.lab.variant import Variant
 from lmlab.models import ModelFile
@@ -52,6 +54,7 @@ class Wanted:
     best_of: int | None = None
     select: SelectorSpec | None = None
     keep: Keep | None = None
+    expect: str | None = None
 
 
 def make_plans(
@@ -64,6 +67,8 @@ def make_plans(
     """Return a plan a variant. Raises UsageError, ModelError or PromptError for what no row could mend."""
     plans = tuple(_plan(variant, wanted, resolve, template_folder) for variant in variants)
     _check_examples(plans, wanted)
+    if wanted.expect is not None and not any(checks(plan) for plan in plans):
+        raise UsageError(f"--expect {wanted.expect}: nothing reads answers here: give -t a template that has an answer")
     runs: dict[str, Plan] = {}
     labels: set[str] = set()
     for plan in plans:
@@ -99,11 +104,15 @@ def _plan(
     asked = asked.merge(wanted.below)
     seed = asked.seed if asked.seed is not None and asked.seed >= 0 else SEED
     candidates = variant.best_of or wanted.best_of or 1
-    selector = variant.select or wanted.select
+    selector = variant.select or (wanted.select if candidates > 1 else None)
     if selector is not None and candidates == 1:
-        raise UsageError(f"--select {selector} chooses among candidates: say how many with --best-of N")
+        raise UsageError(f"select={selector} chooses among candidates: say how many, best_of=N")
     if wanted.keep is not None and candidates == 1:
         raise UsageError(f"--keep {wanted.keep} chooses among candidates: say how many with --best-of N")
+    if wanted.load.deterministic and variant.draft is not None:
+        raise UsageError(
+            f"{variant.label}: a draft changes the shape of batches, which --deterministic fixes: leave it out"
+        )
     spec = with_draft(replace(wanted.load, draft=variant.draft or wanted.load.draft), resolve)
     task = Task(
         renderer,
@@ -128,9 +137,25 @@ def _plan(
         selector=(selector or DEFAULT_SELECTOR) if candidates > 1 else None,
         default_system=wanted.default_system,
         keep=wanted.keep,
+        expect=wanted.expect,
+        judged_by=_judged_by(selector, resolve, template_folder),
     )
     task.check(plan.chat)
     return plan
+
+
+def _judged_by(
+    selector: SelectorSpec | None, resolve: Callable[[str | None], ModelFile], template_folder: Path | None
+) -> str | None:
+    """Return what names the model and the templates a selector judges by: other ones may choose otherwise."""
+    if selector is None or selector.kind not in ("judge", "reward"):
+        return None
+    model = resolve(selector.model).fingerprint if selector.model else "own"
+    if selector.kind == "reward":
+        return model
+    from lmlab.prompting import Renderer, load
+
+    return " ".join((model, *(Renderer(load(name, template_folder)).fingerprint for name in JUDGE_TEMPLATES)))
 
 
 def _check_examples(plans: tuple[Plan, ...], wanted: Wanted) -> None:

@@ -6,7 +6,7 @@ import heapq
 import json
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lmlab.errors import UsageError
@@ -30,6 +30,11 @@ class Where:
         self._pattern = _compiled(text, value) if operator == "~" else None
         self._met = False
         self._others: dict[str, None] = {}
+
+    @property
+    def met(self) -> bool:
+        """Whether any row so far had the column."""
+        return self._met
 
     def holds(self, row: Row) -> bool:
         if self.column not in row.values:
@@ -70,6 +75,28 @@ def where_rows(rows: Iterable[Row | BadRow], conditions: Sequence[Where]) -> Ite
         yield row
     for condition in conditions:
         condition.check()
+
+
+def check_columns(rows: Iterable[Row | BadRow], conditions: Sequence[Where], named: Mapping[str, str]) -> None:
+    """Raise UsageError for a column that no row has. ``named`` are columns by the option that names them.
+
+    Reads as far as it takes to meet each of them once.
+    """
+    missing, others = dict(named), dict[str, None]()
+    for row in rows:
+        if isinstance(row, Row):
+            for condition in conditions:
+                condition.holds(row)
+            missing = {option: column for option, column in missing.items() if column not in row.values}
+            if len(others) < _MOST_NAMED:
+                others.update(dict.fromkeys(row.values))
+            if not missing and all(condition.met for condition in conditions):
+                return
+    for condition in conditions:
+        condition.check()
+    for option, column in missing.items():
+        if others:
+            raise UsageError(f"{option} {column}: no row has such a column; there are {', '.join(others)}")
 
 
 def sample(rows: Iterable[Row | BadRow], count: int, seed: int) -> Iterator[Row | BadRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lmlab.lab.batch.row import BadRow, Row
-from lmlab.lab.batch.row_selection import Where, parse_where, sample, where_rows
+from lmlab.lab.batch.row_selection import Where, check_columns, parse_where, sample, where_rows
 from lmlab.lab.batch.row_source import FORMATS, RowFormat, RowSource, parse_format
 from lmlab.lab.batch.row_tables import read_table
 from lmlab.lab.batch.row_texts import read_objects, read_texts
@@ -17,6 +17,7 @@ __all__ = [
     "RowFormat",
     "RowSource",
     "Where",
+    "check_columns",
     "parse_format",
     "parse_where",
     "read_rows",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,15 +19,14 @@ from typing import TypeAlias
 
 from lmlab.backends import Backend, Loading, LoadSpec, Ready, Status, StatusSink, Stopped
 from lmlab.errors import LmlabError
-from lmlab.lab.batch.earlier import earlier_checks
 from lmlab.lab.batch.keys import content_key, row_content
 from lmlab.lab.batch.lane import Inbox, Lane, Outcome, await_ready
 from lmlab.lab.batch.line_order import LineOrder
-from lmlab.lab.batch.output import Output
+from lmlab.lab.batch.output import Known, Output
 from lmlab.lab.batch.plan import Plan
 from lmlab.lab.batch.row import BadRow, Row
 from lmlab.lab.batch.summary import Summary, Tally
-from lmlab.lab.batch.training import Keep, training_row
+from lmlab.lab.batch.training import Keep, passed, training_row
 from lmlab.lab.batch.work import Work
 from lmlab.lab.best_of import Choice, Selector, open_selector
 from lmlab.lab.result import Source
@@ -51,7 +51,15 @@ class Advanced:
     """The summary has changed."""
 
 
-BatchEvent: TypeAlias = Loading | Stopped | Loaded | Advanced
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row, by its number from 1, gives no line in the output."""
+
+    number: int
+    why: str
+
+
+BatchEvent: TypeAlias = Loading | Stopped | Loaded | Advanced | LeftOut
 
 
 class BatchRun:
@@ -71,7 +79,6 @@ class BatchRun:
         resolve: Callable[[str], ModelFile],
         listener: Callable[[BatchEvent], None],
         keep: Keep | None = None,
-        expect: str | None = None,
         ordered: bool = False,
         retries: int = 1,
         template_folder: Path | None = None,
@@ -84,7 +91,6 @@ class BatchRun:
         self._resolve = resolve
         self._listener = listener
         self._keep = keep
-        self._expect = expect
         self._ordered = ordered
         self._retries = retries
         self._template_folder = template_folder
@@ -92,6 +98,7 @@ class BatchRun:
         self._inbox: Inbox = queue.SimpleQueue()
         self._order = LineOrder(ordered)
         self._source: Source | None = None
+        self._mixed = False
 
     def cancel(self) -> None:
         """Begin no further row, and end once those under way are done. May be called from a signal handler."""
@@ -109,15 +116,13 @@ class BatchRun:
         finally:
             self.summary.seconds = time.perf_counter() - begun
         self.summary.interrupted = self._cancelled
-        total = self.summary.total
-        if total.skipped:
-            self._count_earlier()
-        if self._ordered and not self._cancelled and total.rows and (len(groups) > 1 or total.skipped):
+        if self._ordered and not self._cancelled and (len(groups) > 1 or self._mixed):
             self._output.reorder(key for _, _, _, key in self._keys(tuple(self._runs)))
         return self.summary
 
     def _run_group(self, runs: tuple[str, ...]) -> None:
         self._order = LineOrder(self._ordered)
+        self._inbox = queue.SimpleQueue()
         works = self._works(runs)
         # Where all is done no model is loaded.
         first = next(works, None)
@@ -133,6 +138,9 @@ class BatchRun:
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         backend = self._opener(load, self._inbox.put)
         stack.callback(backend.close)
+        if self._cancelled:
+            # Perhaps into the inbox of the models before.
+            return
         ready = await_ready(backend, self._inbox, self._heard)
         if ready is None:
             return
@@ -179,14 +187,27 @@ class BatchRun:
                     number += 1
 
     def _works(self, runs: tuple[str, ...]) -> Iterator[Work]:
+        last = -1
         for number, row, run, key in self._keys(runs):
             if self._cancelled:
                 return
-            if self._output.state(key) == "done":
-                self.summary.tally(self._runs[run].label).skipped += 1
+            known = self._output.find(key)
+            if known.state == "done":
+                self._pass_over(self.summary.tally(self._runs[run].label), known)
                 self._order.put(number, None)
+                if known.place is not None:
+                    self._mixed = self._mixed or known.place < last
+                    last = known.place
             else:
-                yield Work(number, key, row, self._runs[run], run, self._expect)
+                # What is written now goes behind all that is there.
+                last = sys.maxsize
+                yield Work(number, key, row, self._runs[run], run)
+
+    def _pass_over(self, tally: Tally, known: Known) -> None:
+        tally.skipped += 1
+        if known.correct is not None:
+            tally.checked += 1
+            tally.correct += known.correct
 
     # Lines
 
@@ -199,10 +220,16 @@ class BatchRun:
     def _write_failure(self, work: Work, error: LmlabError) -> None:
         record = work.failed(error)
         # Training data is read whole by trainers: a line without an answer would be an example of nothing.
-        (self._output.skip if self._keep else self._output.write)(work.key, record)
+        if self._keep:
+            self._output.skip(work.key, record)
+            self._listener(LeftOut(work.row.number, str(error)))
+        else:
+            self._output.write(work.key, record)
         tally = self.summary.tally(work.plan.label)
         tally.rows += 1
         tally.failed += 1
+        if self.summary.first_failure is None:
+            self.summary.first_failure = str(error)
         self._listener(Advanced())
 
     def _write(self, work: Work, choice: Choice) -> None:
@@ -224,8 +251,11 @@ class BatchRun:
         correct = {one.index: bool(work.correct(one.answer)) for one in choice.candidates} if work.expected else {}
         row = training_row(keep, put.prompt, choice, spec, correct)
         head = work.head()
+        if choice.selected in correct:
+            head["correct"] = correct[choice.selected]
         if isinstance(row, str):
             self._output.skip(work.key, {**head, "left_out": row})
+            self._listener(LeftOut(work.row.number, row))
             return False
         self._output.write(work.key, {**head, **row})
         return True
@@ -240,17 +270,16 @@ class BatchRun:
             tally.prompt_tokens += usage.prompt_tokens
             tally.cached_tokens += usage.cached_tokens
             tally.completion_tokens += usage.completion_tokens
+        spec = work.plan.selector
+        if spec is not None and not passed(spec, choice.best):
+            tally.unpassed += 1
+            if self.summary.first_unpassed is None:
+                self.summary.first_unpassed = choice.best.note or choice.why
         correct = work.correct(choice.best.answer)
         if correct is not None:
             tally.checked += 1
             tally.correct += correct
             tally.no_answer += choice.best.answer is None
-
-    def _count_earlier(self) -> None:
-        """Count the answers of the whole output in place of those of this run alone."""
-        for run, (checked, correct) in earlier_checks(self._output, tuple(self._runs)).items():
-            tally = self.summary.tally(self._runs[run].label)
-            tally.checked, tally.correct = checked, correct
 
 
 def _loaded_alike(runs: dict[str, Plan]) -> list[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lmlab.lab.statistics import wilson
@@ -12,7 +12,8 @@ from lmlab.lab.statistics import wilson
 class Tally:
     """Counts of one variant. ``skipped`` rows were done by an earlier run; ``left_out`` gave no training row.
 
-    ``checked`` and ``correct`` count skipped rows too. ``saved`` candidates were not needed to the end.
+    ``checked`` and ``correct`` count skipped rows too, ``no_answer`` those of this run alone. ``saved`` candidates were
+    not needed to the end. Of ``unpassed`` rows no candidate passed what the selector asks.
     """
 
     rows: int = 0
@@ -27,6 +28,7 @@ class Tally:
     completion_tokens: int = 0
     candidates: int = 0
     saved: int = 0
+    unpassed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -42,6 +44,7 @@ class Summary:
     """The tallies by variant. ``interrupted``: a person stopped it before the end of the input.
 
     ``position``: bytes of the input read so far. ``answered_at``: when the last row was written, by ``perf_counter``.
+    ``first_failure`` and ``first_unpassed`` say what was wrong with the first such row.
     """
 
     variants: dict[str, Tally] = field(default_factory=dict)
@@ -49,6 +52,8 @@ class Summary:
     seconds: float = 0.0
     position: int = 0
     answered_at: float = 0.0
+    first_failure: str | None = None
+    first_unpassed: str | None = None
 
     def tally(self, variant: str) -> Tally:
         return self.variants.setdefault(variant, Tally())
@@ -57,8 +62,8 @@ class Summary:
     def total(self) -> Tally:
         total = Tally()
         for tally in self.variants.values():
-            for name in Tally.__dataclass_fields__:
-                setattr(total, name, getattr(total, name) + getattr(tally, name))
+            for each in fields(Tally):
+                setattr(total, each.name, getattr(total, each.name) + getattr(tally, each.name))
         return total
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,5 +75,7 @@ class Summary:
             "rows_per_s": total.rows * rate,
             "tokens_per_s": total.completion_tokens * rate,
             "interrupted": self.interrupted,
+            "first_failure": self.first_failure,
+            "first_unpassed": self.first_unpassed,
             "variants": {label: tally.to_dict() for label, tally in self.variants.items()},
         }

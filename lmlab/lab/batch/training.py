@@ -22,6 +22,11 @@ KEEPS: tuple[Keep, ...] = get_args(Keep)
 _PASSING = ("regex", "command")
 
 
+def passed(selector: SelectorSpec, best: Candidate) -> bool:
+    """Whether the candidate chosen passed what the selector asks: a pattern, or a command that gave it more than 0."""
+    return selector.kind not in _PASSING or (best.score is not None and best.score > 0)
+
+
 def parse_keep(text: str) -> Keep:
     keep = next((keep for keep in KEEPS if keep == text), None)
     if keep is None:
@@ -45,8 +50,8 @@ def training_row(
         }
     if not correct.get(best.index, True):
         return "the answer chosen is not the expected one"
-    if selector.kind in _PASSING and not best.score:
-        return f"no candidate passed {selector}"
+    if not passed(selector, best):
+        return f"no candidate passed {selector}: none has a score above 0"
     if keep == "best":
         if isinstance(prompt, ChatPrompt):
             return {"messages": [*_asked(prompt), _assistant(best)], "score": best.score}

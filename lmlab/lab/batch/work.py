@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lmlab.backends import Handle, Request
-from lmlab.errors import LmlabError, PromptError
+from lmlab.errors import LmlabError
 from lmlab.lab.batch.keys import row_seed
 from lmlab.lab.batch.plan import Plan
 from lmlab.lab.batch.row import BadRow, Row
@@ -20,16 +20,13 @@ EXPECTED = ("expected", "answer", "label")
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """``number`` is its place among the rows, from 0; ``run`` the plan's fingerprint; ``expect`` the column that holds the
-    expected answer. ``alone``: it is tried with nothing beside it. ``settled``: its other candidates are not waited for.
-    """
+    """``number`` is its place among the rows, from 0; ``run`` the plan's fingerprint. ``alone``: it is tried with nothing beside it. ``settled``: its other candidates are not waited for."""
 
     number: int
     key: str
     row: Row | BadRow
     plan: Plan
     run: str
-    expect: str | None = None
     put: Put | None = None
     gather: Gather | None = None
     handle: Handle | None = None
@@ -44,16 +41,16 @@ class Work:
         if renderer is None or isinstance(self.row, BadRow) or not checks(self.plan):
             return None
         inputs = renderer.template.inputs
-        columns = (self.expect,) if self.expect else tuple(name for name in EXPECTED if name not in inputs)
-        value = next((self.row.values[name] for name in columns if self.row.values.get(name) is not None), None)
+        named = self.plan.expect
+        columns = (named,) if named else tuple(name for name in EXPECTED if name not in inputs)
+        # A cell without a label is none: a table is often labelled only in part.
+        value = next((found for name in columns if (found := self.row.values.get(name)) not in (None, "")), None)
         return None if value is None else str(value)
 
     def request(self, name: str) -> Request:
         """Render the row and return what is asked of the model. Raises LmlabError for a row that cannot be asked."""
         if isinstance(self.row, BadRow):
             raise self.row.error
-        if self.expect and self.row.values.get(self.expect) is None:
-            raise PromptError(f"the row has no {self.expect!r}, which --expect names")
         plan = self.plan
         put = plan.task.put(self.row.values, plan.chat, plan.default_system)
         self.put = replace(put, question=replace(put.question, expected=self.expected))

@@ -96,4 +96,5 @@ def raise_if_all_failed(replies: Sequence[Reply]) -> None:
     """Raise the first error when there is nothing else."""
     errors: list[LmlabError] = [reply for reply in replies if isinstance(reply, PromptError)]
     if errors and len(errors) == len(replies):
-        raise errors[0]
+        # Else its numbers would be read as those of the reply's own prompt.
+        raise PromptError(f"the judge cannot be asked: {errors[0]}")

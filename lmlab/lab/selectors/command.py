@@ -51,7 +51,7 @@ class CommandSelector:
         # What a pool says that was closed before and after it was given the work.
         except (RuntimeError, CancelledError):
             raise LmlabError("the selector was closed") from None
-        numbers = [_number(outcome.stdout) for outcome in outcomes]
+        numbers = [_number(outcome) for outcome in outcomes]
         numeric = any(number is not None for number in numbers)
         scores: dict[int, float] = {}
         notes: dict[int, str] = {}
@@ -82,9 +82,14 @@ class CommandSelector:
         return outcome
 
 
-def _number(stdout: str) -> float | None:
-    """Return the number that the last line of output is; what is no finite number is none."""
-    lines = stdout.strip().splitlines()
+def _number(outcome: Outcome) -> float | None:
+    """Return the number that the last line of output is; what is no finite number is none.
+
+    What printed one and was then ended, by the limit or a signal, has failed all the same.
+    """
+    if outcome.code is None or outcome.code < 0:
+        return None
+    lines = outcome.stdout.strip().splitlines()
     try:
         value = float(lines[-1]) if lines else math.nan
     except ValueError:

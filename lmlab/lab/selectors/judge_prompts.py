@@ -20,7 +20,7 @@ from lmlab.sampling import SamplingParams
 if TYPE_CHECKING:
     from lmlab.prompting import Renderer
 
-SCORE_TEMPLATE, PAIR_TEMPLATE = "judge", "judge-pair"
+JUDGE_TEMPLATES = SCORE_TEMPLATE, PAIR_TEMPLATE = "judge", "judge-pair"
 _SCORE_INPUTS = frozenset({"question", "reply"})
 _PAIR_INPUTS = frozenset({"question", "first", "second"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -37,16 +38,14 @@ class VoteSelector:
     def settled(self, ended: Sequence[Candidate], total: int) -> bool:
         """Return whether the answer stands: not even if all that run said one other thing could that come level.
 
-        Which of the candidates that say it is kept may still depend on those that run.
+        Candidates count in the order of their indices: one that ended before an earlier one waits for it. What is kept
+        then follows from the candidates alone, not from which of them was the quicker.
         """
-        running = total - len(ended)
-        if running <= 0:
-            return True
-        votes = sorted((len(group) for group in _ballots(filter(came_to_end, ended)).values()), reverse=True)
-        return bool(votes) and votes[0] > running + (votes[1] if len(votes) > 1 else 0)
+        return _standing_after(ended, total) is not None
 
     def choose(self, question: Question, candidates: Sequence[Candidate]) -> Choice:
-        pool = contenders(candidates)
+        decisive = _standing_after(candidates, len(candidates))
+        pool = contenders(candidates if decisive is None else sorted(candidates, key=_index)[:decisive])
         groups = _ballots(pool)
         scores = {one.index: len(group) / len(pool) for group in groups.values() for one in group}
         notes = {one.index: "no answer" for one in pool if one.index not in scores}
@@ -63,6 +62,24 @@ class VoteSelector:
 
     def close(self) -> None:
         pass
+
+
+def _standing_after(ended: Sequence[Candidate], total: int) -> int | None:
+    """Return after how many candidates, from the first on, the answer stands; None when it does not yet."""
+    votes: Counter[Hashable] = Counter()
+    for count, one in enumerate(sorted(ended, key=_index), 1):
+        if one.index != count - 1 or not came_to_end(one):
+            return None
+        if one.answer is not None and one.answer.strip():
+            votes[ballot(one.answer)] += 1
+        leading = [number for _, number in votes.most_common(2)]
+        if count == total or (leading and leading[0] > total - count + sum(leading[1:])):
+            return count
+    return None if total else 0
+
+
+def _index(candidate: Candidate) -> int:
+    return candidate.index
 
 
 def ballot(answer: str) -> Hashable:

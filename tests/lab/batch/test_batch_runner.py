@@ -13,7 +13,7 @@ from lmlab.backends import LoadSpec
 from lmlab.backends.fake import FakeBackend, FakeCandidate
 from lmlab.errors import ContextOverflow, EngineStopped, LmlabError, ModelLoadError, UsageError
 from lmlab.lab.batch.keys import row_seed
-from lmlab.lab.batch.runner import Advanced, Loaded
+from lmlab.lab.batch.runner import Advanced, LeftOut, Loaded
 from lmlab.lab.best_of import parse_selector
 from lmlab.lab.task import Task
 from lmlab.prompting import Approach, Renderer, load
@@ -95,6 +95,8 @@ def test_equal_rows_are_each_done_once(bench: Bench) -> None:
         {"task": Task(system="Be brief")},
         {"task": Task(raw=True)},
         {"default_system": "Be brief"},
+        {"expect": "gold"},
+        {"judged_by": "another judge"},
         {"name": "another"},
     ],
 )
@@ -270,6 +272,13 @@ def test_lines_can_have_the_order_of_the_rows(bench: Bench) -> None:
     assert [line["id"] for line in bench.lines()] == [f"r{number}" for number in range(10)]
 
 
+def test_ordered_also_puts_in_order_what_is_done(bench: Bench) -> None:
+    bench.run(list(reversed(prompts(4))))
+    assert [line["id"] for line in bench.lines()] == ["r3", "r2", "r1", "r0"]
+    assert bench.run(prompts(4), ordered=True).total.rows == 0
+    assert [line["id"] for line in bench.lines()] == ["r0", "r1", "r2", "r3"]
+
+
 def test_ordered_holds_after_a_resume_too(bench: Bench) -> None:
     bench.run(prompts(6)[4:], ordered=True)
     bench.run(prompts(6), ordered=True)
@@ -320,12 +329,18 @@ def test_accuracy_counts_what_an_earlier_run_answered(bench: Bench) -> None:
     bench.run(found, plan)
     again = bench.run(found, plan).total
     assert (again.rows, again.skipped, again.checked, again.correct) == (0, 2, 2, 1)
+    # Of the rows that were asked for, not of all that the output holds.
+    some = bench.run(found[1:], plan).total
+    assert (some.skipped, some.checked, some.correct) == (1, 1, 0)
 
 
-def test_a_row_without_the_column_that_was_named_fails(bench: Bench) -> None:
-    plan = bench.plan(task=Task(Renderer(load("word-problem", None), Approach())))
-    bench.run(rows({"question": "2 + 2?", "answer": "4"}), plan, expect="gold")
-    assert "no 'gold', which --expect names" in bench.lines()[0]["error"]["message"]
+def test_a_row_without_a_label_is_answered_and_not_checked(bench: Bench) -> None:
+    bench.prepare = say(lambda text: "The answer is 4.")
+    plan = bench.plan(expect="gold", task=Task(Renderer(load("word-problem", None), Approach())))
+    found = rows({"id": "a", "question": "2 + 2?", "gold": ""}, {"id": "b", "question": "2 + 2?", "gold": "4"})
+    summary = bench.run(found, plan)
+    assert {line["id"]: line.get("correct") for line in bench.lines()} == {"a": None, "b": True}
+    assert (summary.total.checked, summary.total.correct) == (1, 1)
 
 
 # Best of N
@@ -427,8 +442,12 @@ def test_training_rows_go_to_the_output_and_what_makes_none_beside_it(bench: Ben
     else:
         assert kept["a"]["chosen"] == [{"role": "assistant", "content": "The answer is 4."}]
         assert kept["a"]["rejected"] == [{"role": "assistant", "content": "The answer is 5."}]
-    # Both are done, with a line and without.
-    assert bench.run(found, plan, keep=keep).total.skipped == 2
+    assert [(event.number, event.why) for event in bench.events if isinstance(event, LeftOut)] == [
+        (2, "the answer chosen is not the expected one")
+    ]
+    # Both are done, with a line and without, and still known for right and wrong.
+    again = bench.run(found, plan, keep=keep).total
+    assert (again.skipped, again.checked, again.correct) == (2, 2, 1)
 
 
 def test_a_failed_row_is_no_training_row(bench: Bench) -> None:

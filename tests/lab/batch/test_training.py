@@ -69,7 +69,9 @@ def test_a_wrong_answer_is_never_kept(keep: str) -> None:
 @pytest.mark.parametrize("selector", ["regex:x", "command:true"])
 def test_an_answer_that_did_not_pass_is_never_kept(selector: str) -> None:
     failed = choice(candidate(0, "a", 0.0), candidate(1, "b", 0.0))
-    assert row("best", failed, selector=selector) == f"no candidate passed {selector}"
+    assert row("best", failed, selector=selector) == f"no candidate passed {selector}: none has a score above 0"
+    below = choice(candidate(0, "a", -1.0), candidate(1, "b", -2.0))
+    assert isinstance(row("best", below, selector=selector), str)
     assert isinstance(row("best", choice(candidate(0, "a", 1.0)), selector=selector), dict)
 
 

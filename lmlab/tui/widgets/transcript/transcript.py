@@ -95,9 +95,9 @@ class Transcript(VerticalScroll, can_focus=False):
             if old.id != new.id:
                 break
             same += 1
-        for turn in self._turns[same:]:
-            if (widget := self._widgets.pop(turn.id, None)) is not None:
-                widget.remove()
+        gone = [widget for turn in self._turns[same:] if (widget := self._widgets.pop(turn.id, None)) is not None]
+        if self._live in gone:
+            self._live = None
         if same == 0:
             self._reset()
         self._turns = turns
@@ -106,7 +106,11 @@ class Transcript(VerticalScroll, can_focus=False):
             self._hidden = first
         added = [self._widget(turn, speaker, replying and turn is turns[-1]) for turn in turns[first:]]
         if added:
-            self._list.mount_all(added)
+            # Another reply to the same question stands where the one before stood; one that is to come, at the end.
+            in_place = gone[0] if gone and same and not replying else None
+            self._list.mount_all(added, before=in_place)
+        for widget in gone:
+            widget.remove()
         self._welcome.display = not turns
         self._show_earlier()
 

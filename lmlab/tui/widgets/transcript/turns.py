@@ -12,7 +12,7 @@ from textual.widgets import Static
 from lmlab.store import Turn
 from lmlab.terminal_text import one_line, visible
 from lmlab.tui.format import break_between_facts, count
-from lmlab.tui.status import change_notes, kept_status, short_name
+from lmlab.tui.status import kept_notes, kept_status, short_name
 from lmlab.tui.widgets.transcript.prose import Prose
 
 
@@ -70,7 +70,7 @@ class ReplyTurn(Vertical):
         reply = turn.reply
         widget = cls(short_name(reply.model) if reply and reply.model else "reply", turn.content)
         if reply is not None:
-            widget.show_status(kept_status(reply), change_notes(reply.changes), reply.error)
+            widget.show_status(kept_status(reply), kept_notes(reply), reply.error)
         return widget
 
     def compose(self) -> ComposeResult:

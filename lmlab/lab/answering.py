@@ -1,0 +1,131 @@
+"""The selected turns of a chat, the reply that grows at their end, and who is told. Knows nothing of models or prompts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from lmlab.backends import Event, Finished
+from lmlab.errors import UsageError
+from lmlab.lab.best_of import Choice
+from lmlab.lab.contest import Contest
+from lmlab.lab.events import ChatEvent, Choosing, Chosen
+from lmlab.lab.reply import ReplyState
+from lmlab.lab.saving import ReplySaver
+from lmlab.lab.under_way import ReplyUnderWay
+from lmlab.store import Candidacy, Reply, Session, Store, Turn
+
+
+class Answering:
+    """``turns`` are as settled: those before the reply under way and, when none is, the last one too.
+
+    ``lock`` orders events, and what the front end changes against them. It is never held while a backend is called:
+    closing one waits for its thread, which may be waiting here.
+    """
+
+    def __init__(self, store: Store, listener: Callable[[ChatEvent], None], clock: Callable[[], float]) -> None:
+        self.lock = threading.RLock()
+        self.turns: tuple[Turn, ...] = ()
+        self.reply: ReplyUnderWay | None = None
+        self._store = store
+        self._listener = listener
+        self._saver = ReplySaver(store, self.tell, clock)
+
+    def tell(self, event: ChatEvent) -> None:
+        with self.lock:
+            self._listener(event)
+
+    @property
+    def path(self) -> tuple[Turn, ...]:
+        """The selected turns, the reply under way as far as it has come."""
+        reply, turns = self.reply, self.turns
+        if reply is not None and turns and reply.has(turns[-1]):
+            return (*turns[:-1], reply.snapshot())
+        return turns
+
+    def siblings(self, turn: Turn) -> tuple[Turn, ...]:
+        """Return the turns with the same parent, ``turn`` among them, oldest first; those under way as they stand."""
+        if turn.parent is None:
+            return (turn,)
+        with self.lock:
+            growing = () if self.reply is None else self.reply.candidates
+            live = {state.turn.id: state.snapshot() for state in growing}
+            return tuple(live.get(found.id, found) for found in self._store.children(turn.parent))
+
+    def select(self, turn: Turn) -> None:
+        """Go on from another turn. Raises UsageError while a reply is under way."""
+        with self.lock:
+            if self.reply is not None:
+                raise UsageError("a reply is under way: stop it first")
+            self._saver.retry()
+            self.turns = self._store.select(turn.id)
+
+    def add(self, session: Session, question: Turn, record: Reply, contest: Contest | None) -> ReplyUnderWay:
+        """Put the reply to come on disk, a turn for each candidate, the first of them selected; ``begin`` takes it up."""
+        self._saver.retry()
+        if contest is None:
+            return ReplyUnderWay([ReplyState(self._store.add_turn(session.id, question.id, "", reply=record), record)])
+        records = [replace(record, candidate=Candidacy(index, contest.count)) for index in range(contest.count)]
+        turns = [self._store.add_turn(session.id, question.id, "", reply=one) for one in records]
+        self._store.select(turns[0].id)
+        return ReplyUnderWay([ReplyState(*drawn) for drawn in zip(turns, records, strict=True)], contest)
+
+    def begin(self, turns: tuple[Turn, ...], reply: ReplyUnderWay) -> None:
+        """Take up what has been committed: ``reply`` follows ``turns``."""
+        self.turns = (*turns, reply.turn)
+        self.reply = reply
+        self._saver.begin()
+
+    def hear(self, reply: ReplyUnderWay, event: Event) -> None:
+        """Fold, tell and write an event of ``reply``; one of a reply that is over is late news."""
+        with self.lock:
+            if self.reply is not reply or event.request_id != reply.request_id:
+                return
+            reply.fold(event)
+            contest = reply.contest if isinstance(event, Finished) else None
+            if reply.ended:
+                self._settle(reply)
+            # The end of several is told once one of them is chosen.
+            if contest is None:
+                self._listener(event)
+            elif contest.takes_long:
+                self._listener(Choosing(reply.request_id, str(contest.spec)))
+            if reply.ended:
+                self._saver.end(reply.candidates)
+            else:
+                self._saver.grow(reply.candidates)
+        if contest is not None:
+            contest.choose(lambda choice: self._conclude(reply, choice))
+        else:
+            reply.spare()
+
+    def leave(self) -> None:
+        """End the reply under way, if any, without an event; keep what had arrived."""
+        with self.lock:
+            reply = self.reply
+            if reply is not None:
+                reply.give_up()
+                self._settle(reply)
+                self._saver.end(reply.candidates, reply.turn)
+        if reply is not None:
+            reply.stop(lambda event: None)
+
+    def flush(self) -> None:
+        """Write what could not be written, if it can be now."""
+        self._saver.flush()
+
+    def _conclude(self, reply: ReplyUnderWay, choice: Choice) -> None:
+        with self.lock:
+            if self.reply is not reply:
+                return
+            end = reply.conclude(choice)
+            self._settle(reply)
+            self._listener(Chosen(reply.request_id, reply.snapshot()))
+            self._listener(end)
+            self._saver.end(reply.candidates, reply.turn)
+
+    def _settle(self, reply: ReplyUnderWay) -> None:
+        # In this order: ``path``, read meanwhile, shows the ended reply either way.
+        self.turns = (*self.turns[:-1], reply.snapshot())
+        self.reply = None
