@@ -1,7 +1,7 @@
 """Eight answers to one long prompt, against eight calls of ``Llama`` and one call of llama-server with ``n=8``.
 
 Every turn has a fresh prompt, so that nothing of it is cached anywhere. What counts is tokens drawn by the time that all
-eight are complete, prefill included. lmlab and ``Llama`` heed the model's end: a turn that ends much too early is made
+eight are complete, prefill included; nobody streams. lmlab and ``Llama`` heed the model's end: a turn that ends much too early is made
 again with another prompt.
 """
 
@@ -59,7 +59,8 @@ def measure(setting: Setting) -> Iterator[Row]:
         high = sides.enter_context(closing(LineProcess("high_level.py", setting.path, info.context, info.threads)))
 
         def ours(prompt: str, tokens: int, seed: int) -> int:
-            return lmlab.run([TextPrompt(prompt)], sampling(DRAWN, tokens, seed), candidates=CANDIDATES)[0].tokens
+            how = sampling(DRAWN, tokens, seed)
+            return lmlab.run([TextPrompt(prompt)], how, candidates=CANDIDATES, stream=False)[0].tokens
 
         def calls(prompt: str, tokens: int, seed: int) -> int:
             order = {"prompt": prompt, "calls": CANDIDATES, "tokens": tokens, "seed": seed}

@@ -1,6 +1,6 @@
 """64 prompts that share all but their ends, 32 tokens each, against llama-server over the same 64.
 
-Every turn has another beginning, so that on both sides the first prompt pays for it.
+Every turn has another beginning, so that on both sides the first prompt pays for it. Neither side streams.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         def ours(turn: int) -> float:
             prompts = texts.few_shot(turn, SHARED, count)[1][:prompts_each]
             begin = time.perf_counter()
-            replies = lmlab.run([TextPrompt(prompt) for prompt in prompts], sampling(GREEDY, tokens))
+            replies = lmlab.run([TextPrompt(prompt) for prompt in prompts], sampling(GREEDY, tokens), stream=False)
             return sum(reply.tokens for reply in replies) / (time.perf_counter() - begin)
 
         def theirs(turn: int) -> float:

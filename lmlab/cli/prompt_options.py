@@ -59,7 +59,8 @@ class ApproachOptions:
             "--var",
             metavar="NAME=TEXT",
             help="An input of the template; NAME=@FILE takes it from a file, NAME=@@TEXT begins with @. "
-            "Repeatable; in LMLAB_VAR one a line.",
+            "Line ends become \\n. Repeatable; in LMLAB_VAR one a line. The text of a prompt or of stdin is the one input "
+            "that must be given and is not.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -91,7 +92,8 @@ class ApproachOptions:
         _template(
             "--style",
             metavar="turns|inline",
-            help="For a chat model, examples as turns of their own or inside one message. Default: the template's.",
+            help="For a chat model, examples as turns of their own or inside one message, which then ends in what the reply "
+            "goes on from, such as Sentiment:. Default: the template's.",
             complete=_words(_STYLES),
         ),
     ] = None
@@ -120,7 +122,7 @@ class ApproachOptions:
                 raise UsageError(f"--var {text}: write NAME=TEXT, or NAME=@FILE for what is in a file")
             if name in found:
                 raise UsageError(f"--var {name} is given twice: give it once")
-            found[name] = _value(name, value)
+            found[name] = _value(name, value).replace("\r\n", "\n").replace("\r", "\n")
         return found
 
     def named(self) -> str | None:

@@ -15,7 +15,7 @@ from lmlab.cli.options import GeneralOptions, grouped, option
 from lmlab.cli.progress import Bars
 from lmlab.cli.prompt_options import ApproachOptions
 from lmlab.cli.streams import Stdout
-from lmlab.errors import LmlabError, UsageError
+from lmlab.errors import LmlabError, PromptError, UsageError
 from lmlab.lab.prompt_view import PromptView, Sharing, ViewEvent, Viewing
 from lmlab.models import Progress
 from lmlab.settings import Config, Paths, load_config
@@ -38,7 +38,11 @@ lmlab prompts render word-problem --var question=@q.txt --technique few-shot-cot
 _NAME_HELP = "A template's name, or a file."
 Name = Annotated[str, typer.Argument(metavar="NAME", help=_NAME_HELP, autocompletion=complete_template)]
 
-app = typer.Typer(help="List, show, render or check prompt templates.")
+_OWN = (
+    "Templates of your own are files such as mine.md in the prompts folder of LMLAB_HOME, or anywhere when given by path. "
+    "Begin one with lmlab prompts show sentiment > mine.md, and try it with lmlab prompts check mine.md."
+)
+app = typer.Typer(help=f"List, show, render or check prompt templates.\n\n{_OWN}")
 app.callback(invoke_without_command=True)(show_when_alone)
 
 
@@ -49,7 +53,10 @@ def list_templates(
     """List the prompt templates: those that come with lmlab, and your own.
 
     On a terminal as a table, anywhere else as a header and lines whose fields are separated by tabs. An input that may be
-    left out ends in ?. Your own are files in the prompts folder of LMLAB_HOME; one of the same name goes first.
+    left out ends in ?; the text that lmlab run is given, or stdin, is the one other input that --var does not give.
+
+    Your own are files in the prompts folder of LMLAB_HOME; one of the same name as another goes first. Begin one with
+    lmlab prompts show sentiment > mine.md.
     """
     from lmlab.cli import prompt_table
     from lmlab.prompting import known_templates, load_template
@@ -78,7 +85,7 @@ def show(
     name: Name,
     as_json: Annotated[bool, option("--json", help="What was read, as one JSON object.")] = False,
 ) -> None:
-    """Print a template's file as it is."""
+    """Print a template's file as it is, also one that is broken: then stderr says how."""
     from lmlab.prompting import find_template, load_template, read_text
 
     path = find_template(name, Paths.find().prompts)
@@ -86,6 +93,10 @@ def show(
         Stdout().json({**load_template(path).to_dict(), "path": str(path)})
     else:
         Stdout().write(read_text(path))
+        try:
+            load_template(path)
+        except PromptError as error:
+            report.write_line(f"lmlab: this template is broken: {error}")
 
 
 @app.command("check", cls=Command)

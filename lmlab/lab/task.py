@@ -88,7 +88,7 @@ class Task:
         return Put(TextPrompt(text, self.parse_special), question)
 
     def _rendered(self, renderer: Renderer, values: Mapping[str, Any], chat: bool, turns: tuple[Message, ...]) -> Put:
-        rendered = renderer.render(variables(renderer, values))
+        rendered = renderer.render(variables(renderer, values), values)
         messages = (*turns, *rendered.messages)
         if chat:
             question = Question(messages, rendered.messages[-1].content, renderer.read_answer)

@@ -17,7 +17,8 @@ _MARKED = re.compile(r"(?is).*\banswer:(.*)")
 class AnswerForm:
     """A template's ``answer``, for replies with or without reasoning.
 
-    With reasoning and no regex the answer comes after MARKER: ``marked`` is then True.
+    With reasoning and no regex the answer comes after MARKER: ``marked`` is then True. Raises RenderingError for a format
+    that no answer can be written by.
     """
 
     def __init__(self, answer: Answer, reasons: bool) -> None:
@@ -54,6 +55,16 @@ class AnswerForm:
             return find(self._regex, reply if self._reasons else lead + reply)
         # Without a format the lead is MARKER, which is no part of the answer.
         return ((lead if self._beginning else "") + reply).strip() or None
+
+    def read_inline(self, reply: str) -> str | None:
+        """Return the answer of a chat model that was given ``cue`` as the end of a message: it may say it again."""
+        if self._regex is not None or self.marked:
+            # A chat model's reply does not begin with the space that comes after the cue.
+            leads = ("", self.cue, f"{self.cue} ")
+            return next((found for lead in leads if (found := self.read(reply, lead)) is not None), None)
+        text = reply.lstrip()
+        again = text[: len(self.cue)].casefold() == self.cue.casefold()
+        return self.read(text[len(self.cue) :] if again else reply, self.cue)
 
 
 def find(regex: re.Pattern[str], text: str) -> str | None:

@@ -46,21 +46,30 @@ def shots_of(template: PromptTemplate, approach: Approach, technique: Technique,
     if approach.shots is not None and approach.shots < 1:
         raise UsageError(f"--shots {approach.shots}: {technique} shows at least 1; zero-shot and cot show none")
     if not pool:
-        raise PromptError(
-            f"{template.file}, line {template.example_lines[0]}: this example has no reasoning, nor has any other; "
-            f"{technique} shows some: write it, or take --technique few-shot or cot"
-        )
+        raise PromptError(_without_reasoning(template, technique))
     wanted = approach.shots or template.shots or min(USUAL_SHOTS, len(pool))
     if wanted <= len(pool):
         return wanted
-    if technique == "few-shot-cot" and wanted <= len(template.examples):
+    if technique == "few-shot-cot" and wanted <= len(template.examples) and not template.packaged:
         without = next(index for index in range(len(template.examples)) if index not in pool)
         raise PromptError(
-            f"{template.file}, line {template.example_lines[without]}: this example has no reasoning; {technique} is to "
+            f"{template.place(template.example_lines[without])}: this example has no reasoning; {technique} is to "
             f"show {wanted}, and {len(pool)} of {len(template.examples)} have one: write it, or give --shots {len(pool)}"
         )
     raise UsageError(
         f"{wanted} examples were asked for, and {template.name} has {len(pool)}: --shots {len(pool)} at most"
+    )
+
+
+def _without_reasoning(template: PromptTemplate, technique: Technique) -> str:
+    if template.packaged:
+        return (
+            f"the examples of {template.name} have no reasoning, and {technique} shows some: take --technique few-shot "
+            f"or cot, or write it into a template of your own, begun with lmlab prompts show {template.name} > mine.md"
+        )
+    return (
+        f"{template.place(template.example_lines[0])}: this example has no reasoning, nor has any other; "
+        f"{technique} shows some: write it, or take --technique few-shot or cot"
     )
 
 

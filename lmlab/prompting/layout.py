@@ -24,7 +24,8 @@ class Worked:
 class Layout:
     """``ask`` is what a chat model is asked for besides (reasoning), ``""`` for nothing.
 
-    A base model is asked ``ask_text`` besides, and goes on from ``cue``.
+    A base model is asked ``ask_text`` besides, and goes on from ``cue``. ``inline``: a chat model gets the same text as one
+    message, which ends in the cue as each example has it.
     """
 
     inline: bool
@@ -46,18 +47,23 @@ class Layout:
 
     def messages(self, instruction: str, examples: Sequence[Worked], asked: str) -> tuple[Message, ...]:
         """Return the whole prompt for a chat model."""
-        if not self.inline:
-            return self.turns(instruction, examples, asked)
-        return (Message("user", paragraphs(instruction, *map(_written, examples), asked, self.ask)),)
+        if self.inline and examples:
+            return (Message("user", self.text(instruction, examples, asked)),)
+        return self.turns(instruction, examples, asked)
 
     def text(self, instruction: str, examples: Sequence[Worked], asked: str) -> str:
         """Return the whole prompt for a base model. It ends in the cue."""
-        question = f"{paragraphs(asked, self.ask_text)}\n{self.cue}"
-        return paragraphs(instruction, *map(_written, examples), question)
+        return paragraphs(instruction, *self._blocks(examples), f"{self._question(asked)}\n{self.cue}")
+
+    def _blocks(self, examples: Sequence[Worked]) -> Iterator[str]:
+        return (f"{self._question(example.asked)}\n{example.continued}" for example in examples)
+
+    def _question(self, asked: str) -> str:
+        return paragraphs(asked, self.ask_text)
 
     def skeleton(self, instruction: str, examples: Sequence[Worked], beginning: str, *, turned: bool) -> Skeleton:
         """Return what every prompt has that begins so; ``turned``: the examples are turns of their own."""
-        text = paragraphs(instruction, *map(_written, examples), beginning)
+        text = paragraphs(instruction, *self._blocks(examples), beginning)
         if not turned:
             return Skeleton((), text, text)
         return Skeleton(self.turns(instruction, examples, None), beginning, text)
@@ -91,7 +97,3 @@ def _in_common(expected: str, found: str) -> int:
         return len(expected)
     pairs = zip(expected, found, strict=False)
     return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(expected), len(found)))
-
-
-def _written(example: Worked) -> str:
-    return f"{example.asked}\n{example.continued}"

@@ -6,9 +6,9 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
-import lmlab
 from lmlab.errors import UsageError
 from lmlab.prompting.loading import load_template
+from lmlab.prompting.packaged import packaged_folder
 from lmlab.prompting.template import NAME_PATTERN, PromptTemplate
 from lmlab.settings import expanded
 
@@ -18,7 +18,7 @@ _TRANSCRIPT = "transcript"
 
 def packaged_templates() -> tuple[Path, ...]:
     """Return the files of tasks that come with lmlab, sorted by name."""
-    return tuple(path for path in _files(_folder()) if path.stem != _TRANSCRIPT)
+    return tuple(path for path in _files(packaged_folder()) if path.stem != _TRANSCRIPT)
 
 
 def known_templates(user_folder: Path | None) -> dict[str, Path]:
@@ -46,16 +46,9 @@ def load(name_or_path: str, user_folder: Path | None) -> PromptTemplate:
 
 def transcript() -> tuple[str, tuple[str, ...]]:
     """Return how a base model chats: Jinja2 source over ``messages`` that writes a plain transcript, and stop strings."""
-    template = load_template(_folder() / f"{_TRANSCRIPT}.md")
+    template = load_template(packaged_folder() / f"{_TRANSCRIPT}.md")
     return template.body, template.stop
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(folder.glob("*.md"), key=lambda path: path.stem))
-
-
-def _folder() -> Path:
-    package = Path(lmlab.__file__).parent
-    # In a wheel they lie inside the package, in a source checkout beside it.
-    inside = package / "prompts"
-    return inside if inside.is_dir() else package.parent / "prompts"

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import jinja2
 from jinja2 import nodes
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
 from lmlab.errors import PromptError, UsageError
+from lmlab.prompting.explaining import explain, unknown_sampling
 from lmlab.prompting.front_matter import FrontMatter, NotFrontMatter, parse
-from lmlab.prompting.parts import variables
+from lmlab.prompting.language import environment, refusals
+from lmlab.prompting.language import parse as parse_body
+from lmlab.prompting.packaged import packaged_folder
+from lmlab.prompting.parts import Part, variables
 from lmlab.prompting.regexes import regex_problem
-from lmlab.prompting.sandbox import Compiled, environment
-from lmlab.prompting.template import KEYS, PLACES, Answer, Input, PromptTemplate
+from lmlab.prompting.sandbox import Compiled, RenderingError
+from lmlab.prompting.template import KEYS, PLACES, Answer, PromptTemplate
 
 _OF_AN_EXAMPLE = ("answer", "reasoning")
 
@@ -58,13 +61,18 @@ def read_source(path: Path) -> Source:
     problems = [Problem(line, message) for line, message in matter.problems]
     problems += _problems_of_the_body(matter)
     template = None
+    declared = {key: value for key, value in matter.values.items() if key not in PLACES}
+    for key, message in unknown_sampling(declared.get("sampling")):
+        problems.append(Problem(matter.line(("sampling", key)), message))
+        # The other parameters are still looked at.
+        declared["sampling"] = {name: value for name, value in declared["sampling"].items() if str(name) != key}
     places = {
         "body": matter.body,
         "file": path.name,
         "body_line": matter.body_line,
         "example_lines": matter.items("examples"),
+        "packaged": path.parent == packaged_folder(),
     }
-    declared = {key: value for key, value in matter.values.items() if key not in PLACES}
     for key in sorted(PLACES & matter.values.keys()):
         problems.append(Problem(matter.line((key,)), f"unknown key {key!r}: there are {', '.join(KEYS)}"))
     try:
@@ -90,10 +98,15 @@ def _problems_of_the_body(matter: FrontMatter) -> Iterator[Problem]:
     if not matter.body.strip():
         yield Problem(matter.body_line, "there is nothing after the front matter: write the prompt there")
     try:
-        tree = environment().parse(matter.body)
-        Compiled(matter.body)
+        tree = parse_body(matter.body)
+        refused = sorted(set(refusals(tree)))
+        if not refused:
+            Compiled(matter.body)
     except jinja2.TemplateSyntaxError as error:
         yield Problem(matter.body_line + error.lineno - 1, str(error.message))
+        return
+    if refused:
+        yield from (Problem(matter.body_line + line - 1, message) for line, message in refused)
         return
     for access in tree.find_all((nodes.Getattr, nodes.Getitem)):
         if name := _private_name(access):
@@ -134,7 +147,7 @@ def _problems_of_inputs(template: PromptTemplate, matter: FrontMatter) -> Iterat
 
 
 def _line_of(variable: str, matter: FrontMatter) -> int:
-    names = environment().parse(matter.body).find_all(nodes.Name)
+    names = parse_body(matter.body).find_all(nodes.Name)
     return matter.body_line + min((name.lineno for name in names if name.name == variable), default=1) - 1
 
 
@@ -160,26 +173,22 @@ def _problems_of_answer(answer: Answer, matter: FrontMatter) -> Iterator[Problem
         return
     line = matter.line(("answer", "format"))
     try:
-        Compiled(answer.format)
-        names = variables(answer.format)
+        form = Part.of(answer.format)
+        form.beginning({})
     except jinja2.TemplateSyntaxError as error:
         yield Problem(line, f"format: {error.message}")
         return
-    if names != {"answer"}:
+    except RenderingError as error:
+        yield Problem(line, f"format cannot be rendered: {error}")
+        return
+    if form.names != {"answer"}:
         yield Problem(line, "format is to use 'answer' and nothing else, as in 'The answer is {{ answer }}.'")
 
 
 def _explain(problem: ErrorDetails, matter: FrontMatter) -> Problem:
     where = problem["loc"]
-    label = ".".join(str(part) for part in where)
-    line = matter.line(where)
-    if problem["type"] == "extra_forbidden":
-        holder: type[BaseModel] = PromptTemplate if len(where) == 1 else Answer if where[0] == "answer" else Input
-        known = [key for key in holder.model_fields if holder is not PromptTemplate or key in KEYS]
-        near = get_close_matches(str(where[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        return Problem(line, f"unknown key {label!r}: {hint}")
-    if problem["type"] == "missing":
-        return Problem(line, f"{label!r} is missing")
-    message = problem["msg"].removeprefix("Value error, ")
-    return Problem(line, f"{label}: {message[:1].lower()}{message[1:]}")
+    message = explain(problem)
+    if where == ("sampling",):
+        # It is checked as a whole, and its message begins with the key.
+        where = (*where, message.removeprefix("sampling: ").partition(" ")[0])
+    return Problem(matter.line(where), message)

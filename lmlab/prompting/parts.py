@@ -13,7 +13,8 @@ from typing import Any
 import jinja2
 from jinja2 import meta, nodes
 
-from lmlab.prompting.sandbox import Compiled, environment
+from lmlab.prompting.language import environment, parse
+from lmlab.prompting.sandbox import Compiled
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)*\n")
 
@@ -37,8 +38,11 @@ class Part:
         return self.compiled.render(values).strip("\n")
 
     def beginning(self, known: Mapping[str, Any]) -> str:
-        """Return what every rendering begins with when only ``known`` is the same in all; it ends in no white space."""
-        tree = environment().parse(self.source)
+        """Return what every rendering begins with when only ``known`` is the same in all; it ends in no white space.
+
+        Raises RenderingError for what fails in every rendering.
+        """
+        tree = parse(self.source)
         shared: list[nodes.Node] = []
         for node in _one_by_one(tree.body):
             # Its own variables are looked for in all that came before, so that what a {% set %} made counts as known.
@@ -50,7 +54,7 @@ class Part:
 
 def variables(source: str) -> set[str]:
     """Return the names that ``source`` takes from outside. Raises jinja2.TemplateSyntaxError when it is not valid."""
-    return meta.find_undeclared_variables(environment().parse(source)) - set(environment().globals)
+    return meta.find_undeclared_variables(parse(source)) - set(environment().globals)
 
 
 def split(body: str, given: Collection[str]) -> tuple[Part | None, Part]:
@@ -60,6 +64,8 @@ def split(body: str, given: Collection[str]) -> tuple[Part | None, Part]:
     be all of them there is no instruction.
     """
     end = start = 0
+    if not variables(body) & set(given):
+        return None, Part.of(body)
     for end_of_paragraph, next_paragraph in _cuts(body):
         if variables(body[:end_of_paragraph]) & set(given):
             break
@@ -77,7 +83,7 @@ def _cuts(body: str) -> Iterator[tuple[int, int]]:
         if not before.strip() or not after.strip():
             continue
         try:
-            tree, needed = environment().parse(before), variables(after)
+            tree, needed = parse(before), variables(after)
         except jinja2.TemplateSyntaxError:
             continue
         if not _made(tree) & needed:
@@ -86,8 +92,7 @@ def _cuts(body: str) -> Iterator[tuple[int, int]]:
 
 def _made(tree: nodes.Template) -> set[str]:
     """Return the names that ``tree`` makes itself: what comes after it may use them."""
-    set_here = {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
-    return set_here | {macro.name for macro in tree.find_all(nodes.Macro)}
+    return {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
 
 
 def _one_by_one(body: list[nodes.Node]) -> Iterator[nodes.Node]:

@@ -6,7 +6,7 @@ Knows nothing of models, tokens or files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from lmlab.errors import PromptError, UsageError
 from lmlab.prompting.answers import MARKER, AnswerForm
 from lmlab.prompting.approach import Approach, fingerprint_of, pool_of, shots_of
 from lmlab.prompting.checks import check_answer
+from lmlab.prompting.cues import reasoning_cue
 from lmlab.prompting.layout import Layout, Skeleton, Worked
 from lmlab.prompting.parts import Part, split
 from lmlab.prompting.picking import Picker
@@ -69,20 +70,24 @@ class Renderer:
         shown = [template.examples[index].inputs for index in self._pool]
         self._picker = Picker(shown, self.shots, approach.pick, approach.pick_seed)
         answer = template.answer or Answer()
-        self._form = AnswerForm(answer, self.reasons)
+        self._form = self._read_form(answer)
         self._check = answer.check
         self._instruction, self._input = split(template.body, template.given)
         self._cot = (template.cot or USUAL_COT).strip()
         style = approach.style or template.style
+        self._inline = style == "inline" and self.shots > 0
         self._layout = self._lay_out(style)
-        self._stop = _stop(template, self._input)
+        self._stop = _stop(template, self._beginning(self._input, {}))
         self._worked = [self._work(template.examples[index]) for index in self._pool] if self.shots else []
         self._skeleton = self._find_skeleton(turned=style == "turns")
         self.fingerprint = fingerprint_of(template, self.technique, self.shots, approach, style, self.fixed)
 
-    def render(self, variables: Mapping[str, Any]) -> Rendered:
-        """Return the prompt for a row of inputs. Raises PromptError for one that is missing, unknown or misused."""
-        values = self._values(variables)
+    def render(self, variables: Mapping[str, Any], others: Collection[str] = ()) -> Rendered:
+        """Return the prompt for a row of inputs. Raises PromptError for one that is missing, empty, unknown or misused.
+
+        ``others`` are what the row has besides; an input that is missing may be among them under another name.
+        """
+        values = self._values(variables, others)
         instruction = self._write(self._instruction, values) if self._instruction else ""
         asked = self._write(self._input, values)
         places = self._picker.pick(values)
@@ -103,13 +108,13 @@ class Renderer:
 
     def read_answer(self, reply: str, lead: str = "") -> str | None:
         """Return the answer in a reply; ``lead`` is what a base model's reply goes on from. None: it gives none."""
-        return self._form.read(reply, lead)
+        return self._form.read_inline(reply) if self._inline and not lead else self._form.read(reply, lead)
 
     def check(self, answer: str | None, expected: str) -> bool:
         """Return whether ``answer`` is as the template's check has it; None never is."""
         return answer is not None and check_answer(self._check, answer, expected)
 
-    def _values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def _values(self, variables: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:
         template = self.template
         # JSON's null and a cell that is not there mean the same: not given.
         given = {name: value for name, value in variables.items() if value is not None}
@@ -123,29 +128,52 @@ class Renderer:
             )
         missing = [name for name in self.missing if name not in given]
         if missing:
-            raise PromptError(f"{template.name} needs {', '.join(missing)}: give --var {missing[0]}=...")
+            known = list(dict.fromkeys([*self.fixed, *given, *others]))
+            values = f"the values given are {', '.join(known)}; " if known else ""
+            raise PromptError(
+                f"{template.name} needs {', '.join(missing)}: {values}give it with --var {missing[0]}=... or as a column"
+            )
+        _check_filled(template, given)
         return {**template.defaults, **self.fixed, **given}
 
     def _write(self, part: Part, values: Mapping[str, Any]) -> str:
         try:
             return part.render(values)
         except RenderingError as error:
-            template = self.template
-            line = f", line {template.body_line + part.line + error.line - 2}" if error.line else ""
-            raise PromptError(f"{template.file}{line}: {template.name} could not be rendered: {error}") from None
+            raise self._failure(part, error) from None
+
+    def _beginning(self, part: Part, known: Mapping[str, Any]) -> str:
+        try:
+            return part.beginning(known)
+        except RenderingError as error:
+            raise self._failure(part, error) from None
+
+    def _failure(self, part: Part, error: RenderingError) -> PromptError:
+        template = self.template
+        line = template.body_line + part.line + error.line - 2 if error.line else None
+        return PromptError(f"{template.place(line)}: {template.name} could not be rendered: {error}")
+
+    def _read_form(self, answer: Answer) -> AnswerForm:
+        try:
+            return AnswerForm(answer, self.reasons)
+        except RenderingError as error:
+            raise self._failed_format(error) from None
+
+    def _failed_format(self, error: RenderingError) -> PromptError:
+        return PromptError(f"{self.template.place(None)}: answer.format could not be rendered: {error}")
 
     def _lay_out(self, style: Style) -> Layout:
         inline = style == "inline"
         if not self.reasons:
             return Layout(inline, ask="", ask_text="", cue=self._form.cue)
         marked = self._form.marked
-        return Layout(
-            inline,
-            ask=f'{self._cot} Then write "{MARKER}" and the answer.' if marked else self._cot,
-            # Examples show a base model where the answer goes; without any it has to be told.
-            ask_text=f'Write "{MARKER}" and the answer at the end.' if marked and not self.shots else "",
-            cue=self._cot,
-        )
+        ask = f'{self._cot} Then write "{MARKER}" and the answer.' if marked else self._cot
+        cue = reasoning_cue(self._cot, self.template.examples)
+        if cue != self._cot:
+            return Layout(inline, ask=ask, ask_text=ask, cue=cue)
+        # Examples show a base model where the answer goes; without any it has to be told.
+        told = f'Write "{MARKER}" and the answer at the end.' if marked and not self.shots else ""
+        return Layout(inline, ask=ask, ask_text=told, cue=cue)
 
     def _work(self, example: Example) -> Worked:
         # What an example does not give is what the template has for it, never the row's: the row may be another thing.
@@ -155,9 +183,10 @@ class Renderer:
             if not self.reasons:
                 return Worked(asked, reply, self._form.write_after_cue(example.answer))
         except RenderingError as error:
-            raise PromptError(f"{self.template.file}: answer.format could not be rendered: {error}") from None
+            raise self._failed_format(error) from None
         reasoned = f"{(example.reasoning or '').strip()}\n{reply}"
-        return Worked(asked, reasoned, f"{self._cot} {reasoned}")
+        cue = self._layout.cue
+        return Worked(asked, reasoned, reasoned if reasoned.startswith(cue) else f"{cue} {reasoned}")
 
     def _find_skeleton(self, *, turned: bool) -> Skeleton:
         instruction = ""
@@ -172,19 +201,20 @@ class Renderer:
         beginning = self._beginning(self._input, self.fixed)
         return self._layout.skeleton(instruction, examples, beginning, turned=turned and bool(examples))
 
-    def _beginning(self, part: Part, known: Mapping[str, Any]) -> str:
-        try:
-            return part.beginning(known)
-        except RenderingError:
-            # What fails with these values fails for each row, and is told there.
-            return ""
-
 
 def _inputs_of(template: PromptTemplate, fixed: Mapping[str, str]) -> dict[str, str]:
     for name in fixed:
         if name not in template.inputs:
             raise UsageError(f"--var {name}: {template.name} has no such input; {_known(template)}")
+    _check_filled(template, fixed)
     return dict(fixed)
+
+
+def _check_filled(template: PromptTemplate, given: Mapping[str, Any]) -> None:
+    for name in _required(template):
+        value = given.get(name)
+        if isinstance(value, str) and not value.strip():
+            raise PromptError(f"{template.name} needs {name}, and it is empty")
 
 
 def _known(template: PromptTemplate) -> str:
@@ -195,8 +225,8 @@ def _required(template: PromptTemplate) -> list[str]:
     return [name for name, given in template.inputs.items() if given.required]
 
 
-def _stop(template: PromptTemplate, part: Part) -> tuple[str, ...]:
+def _stop(template: PromptTemplate, beginning: str) -> tuple[str, ...]:
     """Return what ends a base model's reply: the template's own, and where it would begin with another input."""
-    beginning = part.beginning({}).partition("\n")[0].rstrip()
-    own = [f"\n\n{beginning}"] if len(beginning) >= _SHORTEST_STOP else []
+    first = beginning.partition("\n")[0].rstrip()
+    own = [f"\n\n{first}"] if len(first) >= _SHORTEST_STOP else []
     return tuple(dict.fromkeys([*template.stop, *own]))

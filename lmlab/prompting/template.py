@@ -64,7 +64,8 @@ class PromptTemplate(_Strict):
 
     ``technique``, ``shots`` and ``style`` are what is used when nobody says otherwise. ``cot`` is the sentence that asks
     for reasoning. ``sampling`` is what the task is best done with. ``stop`` ends a reply when the body is put to a model
-    as plain text. ``file``, ``body_line`` and ``example_lines`` say where things stand, for messages.
+    as plain text. ``file``, ``body_line`` and ``example_lines`` say where things stand, for messages; of a ``packaged``
+    template nobody has seen the lines.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -84,6 +85,7 @@ class PromptTemplate(_Strict):
     file: StrictStr
     body_line: int
     example_lines: tuple[int, ...]
+    packaged: StrictBool = False
 
     @field_validator("sampling", mode="before")
     @classmethod
@@ -100,6 +102,12 @@ class PromptTemplate(_Strict):
         values = self.model_dump(mode="json", exclude={"sampling", *PLACES} - {"body"})
         return {**values, "sampling": self.sampling.to_dict()}
 
+    def place(self, line: int | None) -> str:
+        """Return where ``line`` of the file is, for a message."""
+        if self.packaged:
+            return f"the template {self.name}"
+        return self.file if line is None else f"{self.file}, line {line}"
+
     @property
     def given(self) -> frozenset[str]:
         """The inputs that any example gives."""
@@ -110,6 +118,6 @@ class PromptTemplate(_Strict):
         return {name: given.default for name, given in self.inputs.items()}
 
 
-PLACES = frozenset({"body", "file", "body_line", "example_lines"})
+PLACES = frozenset({"body", "file", "body_line", "example_lines", "packaged"})
 """Fields of a PromptTemplate that are no keys of the front matter."""
 KEYS = tuple(name for name in PromptTemplate.model_fields if name not in PLACES)

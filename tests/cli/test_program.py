@@ -138,7 +138,9 @@ def test_a_plain_chat_from_a_pipe_remembers(start: Program, smollm2: Path) -> No
     assert (code, len(out.splitlines())) == (0, 2), err
     process = start("chat", "--plain", "--continue", "-n", "5", stdin=subprocess.PIPE)
     code, out, err = finish(process, b"Bye\n")
-    assert (code, len(out.splitlines())) == (0, 1), err
+    # Drawn at random, it may well be of several lines.
+    assert code == 0, err
+    assert out.strip()
     assert re.search(r"going on with session \w+ \(Hello\), 4 messages\n", err)
 
 

@@ -61,13 +61,15 @@ def test_all_of_them_reach_the_renderer(own: Path) -> None:
         assert (renderer.template.name, renderer.technique, renderer.shots) == ("greet", "few-shot", 1)
         assert (renderer.fixed, renderer.missing) == ({"how": "A=B"}, ("who",))
         assert asked.approach() == Approach("few-shot", 1, "random", 7, "inline")
-        assert renderer.render({"who": "Eve"}).messages[0].content.endswith("A=B, Eve!")
+        assert renderer.render({"who": "Eve"}).messages[0].content.endswith("A=B, Eve!\nAnswer:")
 
 
 def test_a_value_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a b.txt").write_text("\ufeffline\n\n", encoding="utf-8", newline="\n")
     monkeypatch.chdir(tmp_path)
     assert options(var=["a=@a b.txt", "b=@@x", "c="]).variables() == {"a": "line\n", "b": "@x", "c": ""}
+    (tmp_path / "dos.txt").write_bytes(b"a\r\nb\r\n")
+    assert options(var=["a=@dos.txt", "b=x\r\ny\rz"]).variables() == {"a": "a\nb", "b": "x\ny\nz"}
     with pytest.raises(UsageError, match=r"^--var a=@none\.txt: cannot read it: "):
         options(var=["a=@none.txt"]).variables()
     (tmp_path / "latin").write_bytes(b"\xfc")

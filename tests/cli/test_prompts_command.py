@@ -108,6 +108,18 @@ def test_a_broken_one_hides_no_other(lmlab: Lmlab, own: Path) -> None:
     assert outcome.err.startswith("lmlab: bad.md, line 4: unknown key 'colour'")
 
 
+def test_one_that_would_take_for_ever_hides_no_other(lmlab: Lmlab, own: Path) -> None:
+    (own / "big.md").write_text(
+        OWN.replace("{{ who }}", "{{ [1]|slice(1000000000)|list|length }}{{ who }}"), encoding="utf-8"
+    )
+    (own / "bigger.md").write_text(OWN.replace("{{ who }}", "{{ 'x' * 99999999999 }}{{ who }}"), encoding="utf-8")
+    outcome = lmlab("prompts", "list")
+    assert outcome.code == 0
+    assert {"greet", "classify"} <= {line.partition("\t")[0] for line in outcome.out.splitlines()}
+    assert outcome.err.startswith("lmlab: big.md, line 11: there is no filter 'slice'")
+    assert outcome.err.count("\n") == 1
+
+
 # show
 
 
@@ -115,7 +127,20 @@ def test_a_file_is_shown_as_it_is(lmlab: Lmlab, own: Path) -> None:
     for name in ("greet", str(own / "greet.md")):
         assert lmlab("prompts", "show", name) == Outcome(0, OWN, "")
     (own / "bad.md").write_text(BAD, encoding="utf-8")
-    assert lmlab("prompts", "show", "bad").out == BAD
+    outcome = lmlab("prompts", "show", "bad")
+    assert (outcome.code, outcome.out) == (0, BAD)
+    assert outcome.err.startswith("lmlab: this template is broken: bad.md, line 4: unknown key 'colour'")
+    (own / "empty.md").write_text("", encoding="utf-8")
+    outcome = lmlab("prompts", "show", "empty")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err.startswith("lmlab: this template is broken: empty.md, line 1: begin with front matter")
+
+
+@pytest.mark.parametrize("command", [("prompts",), ("prompts", "list")])
+def test_help_says_how_to_begin_one(lmlab: Lmlab, command: tuple[str, ...]) -> None:
+    told = " ".join(lmlab(*command, "--help").out.split())
+    assert "lmlab prompts show sentiment > mine.md" in told
+    assert "prompts folder of LMLAB_HOME" in told
 
 
 def test_a_file_is_shown_as_it_was_read(lmlab: Lmlab, own: Path) -> None:
@@ -209,7 +234,7 @@ def test_json_has_both_renderings(lmlab: Lmlab, own: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
-        ((), 1, "greet needs who: give --var who=..."),
+        ((), 1, "greet needs who: give it with --var who=... or as a column"),
         (("--var", "whom=x"), 2, "--var whom: greet has no such input; its inputs are who, how"),
         (("--var", "who=x", "--technique", "few"), 2, "--technique few: give zero-shot"),
         (("--var", "who=x", "--shots", "2"), 2, "--shots is about examples"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.prompting import Rendered
+from lmlab.prompting import Rendered, Renderer
 
 FOLDER = Path(__file__).parent / "golden"
 # Read on import: each test runs without the LMLAB_ variables of whoever runs it.
@@ -41,3 +41,14 @@ def spell(rendered: Rendered) -> str:
         f"===== examples: {list(rendered.examples)!r}",
     ]
     return "\n".join([*parts, f"===== text\n{rendered.text}", *ends]) + "\n"
+
+
+def assert_stopped_after_the_answer(renderer: Renderer, row: dict[str, str]) -> None:
+    """Let a base model reply as the last example does and write the next question, and read what the stop texts leave."""
+    rendered = renderer.render(row)
+    shown, following = (message.content for message in rendered.messages[-2:])
+    assert shown in rendered.text
+    reply = f"{shown.removeprefix(rendered.lead)}\n\n{following}"
+    cut = min((found for stop in rendered.stop if (found := reply.find(stop)) >= 0), default=len(reply))
+    last = renderer.template.examples[rendered.examples[-1]]
+    assert renderer.read_answer(reply[:cut], rendered.lead) == last.answer

@@ -26,7 +26,6 @@ from lmlab.prompting.parts import Part, split
         # What an early paragraph makes may be used in a late one.
         ("{% set s = 'x' %}A.\n\n{{ s }} {{ t }}", None, "{% set s = 'x' %}A.\n\n{{ s }} {{ t }}", 1),
         ("{% set s = 'x' %}A {{ s }}.\n\n{{ t }}", "{% set s = 'x' %}A {{ s }}.", "{{ t }}", 3),
-        ("{% macro m() %}q{% endmacro %}\n\n{{ m() }} {{ t }}", None, None, 1),
         # An instruction stands before the input only.
         ("A.\n\n{{ t }}\n\nB.\n\n{{ t }}", "A.", "{{ t }}\n\nB.\n\n{{ t }}", 3),
     ],

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from golden_renderings import check_golden
+from golden_renderings import assert_stopped_after_the_answer, check_golden
 
 from lmlab.prompting import Approach, PromptTemplate, Renderer, Technique, load
 
@@ -65,6 +65,11 @@ def test_the_answer_of_each_worked_reply_is_read_back(name: str, technique: Tech
     continued = [renderer.read_answer(reply.removeprefix(rendered.lead), rendered.lead) for reply in replies]
     assert continued == answers(template)
     assert all(renderer.check(answer, answer) for answer in answers(template))
+
+
+@pytest.mark.parametrize(("name", "technique"), WITH_EXAMPLES)
+def test_a_base_model_that_goes_on_and_on_is_stopped_after_its_answer(name: str, technique: Technique) -> None:
+    assert_stopped_after_the_answer(Renderer(load(name, None), Approach(technique)), ROWS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)

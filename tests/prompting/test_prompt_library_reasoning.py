@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from golden_renderings import check_golden
+from golden_renderings import assert_stopped_after_the_answer, check_golden
 
 from lmlab.prompting import Approach, Renderer, Technique, check_file, find_template, load
 
@@ -80,6 +80,11 @@ def test_what_asks_for_reasoning_is_not_read_as_an_answer(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_wrong_with_the_file(name: str) -> None:
     assert check_file(find_template(name)) == ()
+
+
+@pytest.mark.parametrize(("name", "technique"), WITH_EXAMPLES)
+def test_a_base_model_that_goes_on_and_on_is_stopped_after_its_answer(name: str, technique: Technique) -> None:
+    assert_stopped_after_the_answer(Renderer(load(name, None), Approach(technique)), ROWS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmlab.errors import PromptError, UsageError
-from lmlab.prompting import Approach, PromptTemplate, Rendered, Renderer, load_template, packaged_templates
+from lmlab.prompting import Approach, PromptTemplate, Rendered, Renderer, load, load_template, packaged_templates
 
 HEAD = """\
 name: feel
@@ -78,11 +78,11 @@ def test_few_shot_gives_examples_as_turns(feel: PromptTemplate) -> None:
 
 def test_inline_puts_them_into_one_message(feel: PromptTemplate) -> None:
     rendered = render(feel, technique="few-shot", shots=1, style="inline")
-    assert said(rendered) == [("user", f"{INSTRUCTION}\n\nText: I won.\nIt is good.\n\nText: I slept.")]
+    assert said(rendered) == [("user", f"{INSTRUCTION}\n\nText: I won.\nIt is good.\n\nText: I slept.\nIt is")]
     assert rendered.text == render(feel, technique="few-shot", shots=1).text
     reasoned, ask = render(feel, technique="few-shot-cot", shots=1, style="inline"), "Let's think step by step."
     assert said(reasoned) == [
-        ("user", f"{INSTRUCTION}\n\nText: I won.\n{ask} Winning is nice.\nIt is good.\n\nText: I slept.\n\n{ask}")
+        ("user", f"{INSTRUCTION}\n\nText: I won.\n{ask} Winning is nice.\nIt is good.\n\nText: I slept.\n{ask}")
     ]
 
 
@@ -117,19 +117,52 @@ def test_without_regex_reasoning_ends_in_a_marker(make: Any) -> None:
         ("assistant", "Winning is nice.\nAnswer: good"),
         ("user", 'Text: I slept.\n\nThink. Then write "Answer:" and the answer.'),
     ]
-    assert rendered.text.endswith("Text: I won.\nThink. Winning is nice.\nAnswer: good\n\nText: I slept.\nThink.")
+    ask = 'Think. Then write "Answer:" and the answer.'
+    assert rendered.text.endswith(
+        f"Text: I won.\n\n{ask}\nReasoning: Winning is nice.\nAnswer: good\n\nText: I slept.\n\n{ask}\nReasoning:"
+    )
     alone = render(template, technique="cot")
-    assert alone.text.endswith('Text: I slept.\n\nWrite "Answer:" and the answer at the end.\nThink.')
-    assert alone.lead == "Think."
+    assert alone.text.endswith(f"Text: I slept.\n\n{ask}\nReasoning:")
+    assert alone.lead == "Reasoning:"
     renderer = Renderer(template, Approach(technique="cot"))
     assert renderer.read_answer(" Hm.\nAnswer: bad", alone.lead) == "bad"
     assert renderer.read_answer("bad", alone.lead) is None
 
 
+def test_a_sentence_that_leads_in_is_what_a_base_model_goes_on_from(make: Any) -> None:
+    for cot in ("Let us think.", "let’s think"):
+        alone = render(make(HEAD + POOL + f"cot: {cot}\n"), technique="cot")
+        assert alone.text.endswith(f'Text: I slept.\n\nWrite "Answer:" and the answer at the end.\n{cot}')
+        assert alone.lead == cot
+    assert render(make(HEAD + POOL + "cot: Letters first.\n"), technique="cot").lead == "Reasoning:"
+
+
+def test_a_label_that_all_reasoning_has_is_the_cue(make: Any) -> None:
+    labelled = make(HEAD + POOL.replace("reasoning: ", "reasoning: 'Why: ").replace(".,", ".',", 9) + "cot: Say why.\n")
+    rendered = render(labelled, technique="few-shot-cot", shots=1)
+    assert "\nWhy: Winning is nice.\nAnswer: good\n" in rendered.text
+    assert rendered.lead == "Why:"
+    one = make(
+        HEAD + POOL.replace("reasoning: Winning", "reasoning: 'Why: Winning").replace("nice.", "nice.'") + "cot: X.\n"
+    )
+    assert render(one, technique="few-shot-cot").lead == "Reasoning:"
+
+
+def test_an_inline_reply_may_say_the_cue_again(make: Any) -> None:
+    inline = Approach("few-shot", style="inline")
+    for front, replies in {
+        ANSWER: ["good.", " It is good."],
+        "": ["good", " answer: good"],
+        "answer: {format: '<{{ answer }}>'}\n": ["good>", "<good>"],
+    }.items():
+        renderer = Renderer(make(HEAD + POOL + front), inline)
+        assert {renderer.read_answer(reply) for reply in replies} == {"<good>" if "<" in front else "good"}
+
+
 def test_the_template_says_what_is_usual(make: Any) -> None:
     template = make(HEAD + POOL + "technique: few-shot\nshots: 1\nstyle: inline\nstop: [END]\n")
     rendered = render(template)
-    assert said(rendered) == [("user", f"{INSTRUCTION}\n\nText: I won.\nAnswer: good\n\nText: I slept.")]
+    assert said(rendered) == [("user", f"{INSTRUCTION}\n\nText: I won.\nAnswer: good\n\nText: I slept.\nAnswer:")]
     assert (rendered.lead, rendered.stop) == ("Answer:", ("END", "\n\nText:"))
     assert len(render(template, style="turns", shots=2).messages) == 5
     assert len(render(template, technique="zero-shot").messages) == 1
@@ -191,7 +224,7 @@ APPROACHES = [
     for style in ("turns", "inline")
 ] + [Approach("zero-shot"), Approach("cot")]
 TASKS = [load_template(path) for path in packaged_templates()]
-VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)
 
 
 @settings(max_examples=15, deadline=None)
@@ -262,7 +295,7 @@ def test_inputs_that_are_unknown_missing_or_given_twice(feel: PromptTemplate) ->
         Renderer(feel, fixed={"txt": "x"})
     renderer = Renderer(feel, fixed={"labels": "x"})
     assert renderer.missing == ("text",)
-    with pytest.raises(PromptError, match=r"^feel needs text: give --var text=\.\.\.$"):
+    with pytest.raises(PromptError, match=r"^feel needs text: the values given are labels; give it with --var"):
         renderer.render({})
     with pytest.raises(PromptError, match=r"^feel needs text"):
         renderer.render({"text": None})
@@ -271,6 +304,37 @@ def test_inputs_that_are_unknown_missing_or_given_twice(feel: PromptTemplate) ->
     with pytest.raises(PromptError, match=r"^labels is given by --var for every prompt"):
         renderer.render({"text": "a", "labels": "b"})
     assert Renderer(feel, fixed={"text": "a"}).missing == ()
+    with pytest.raises(PromptError, match=r"^feel needs text: give it with --var text=\.\.\. or as a column$"):
+        Renderer(feel).render({})
+    with pytest.raises(
+        PromptError, match=r"^feel needs text: the values given are labels, id, txt; give it with --var"
+    ):
+        Renderer(feel).render({"labels": "x"}, ("id", "txt"))
+
+
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_an_input_that_is_required_is_not_empty(feel: PromptTemplate, empty: str) -> None:
+    with pytest.raises(PromptError, match=r"^feel needs text, and it is empty$"):
+        Renderer(feel).render({"text": empty})
+    with pytest.raises(PromptError, match=r"^feel needs text, and it is empty$"):
+        Renderer(feel, fixed={"text": empty})
+    assert Renderer(feel, fixed={"labels": empty}).render({"text": "a"}).text
+
+
+@pytest.mark.parametrize("technique", ["zero-shot", "few-shot", "cot"])
+def test_what_fails_without_any_input_fails_at_once_with_its_line(make: Any, technique: Any) -> None:
+    template = make(HEAD + POOL, "Do.\n\nText:\n{{ 9**9**9 }}{{ text }}\n")
+    with pytest.raises(PromptError, match=r"^feel\.md, line 15: feel could not be rendered: a power this large"):
+        Renderer(template, Approach(technique))
+
+
+def test_nobody_is_sent_to_a_line_of_a_packaged_file() -> None:
+    with pytest.raises(PromptError) as caught:
+        Renderer(load("translate", None), Approach("few-shot-cot"))
+    assert str(caught.value) == (
+        "the examples of translate have no reasoning, and few-shot-cot shows some: take --technique few-shot or cot, "
+        "or write it into a template of your own, begun with lmlab prompts show translate > mine.md"
+    )
 
 
 def test_a_body_that_fails_is_told_with_its_line(make: Any) -> None:
