@@ -39,7 +39,8 @@ class EngineRequest:
     """``tokens`` to continue, at least one. ``sampling`` is complete. ``received`` is when it came (perf_counter).
 
     ``candidates`` continuations are drawn. ``grammar`` constrains each of them. ``save`` asks for the state at the end.
-    ``inspect`` draws nothing: the logits after the last token are the answer.
+    ``inspect`` draws nothing: the logits after the last token are the answer. ``watched``: somebody reads its tokens as
+    they are drawn, so that pauses between them count.
     """
 
     id: str
@@ -53,6 +54,7 @@ class EngineRequest:
     restorable: Restorable | None = None
     save: bool = False
     inspect: bool = False
+    watched: bool = True
 
 
 @dataclass(frozen=True, slots=True)

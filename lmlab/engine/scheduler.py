@@ -43,14 +43,15 @@ class Pace:
             self._known = True
             self._cost.record(rows, seconds)
 
-    def chunk(self, *, decoding: int, prefilling: int, capacity: int) -> int:
+    def chunk(self, *, decoding: int, prefilling: int, capacity: int, watched: bool = True) -> int:
         """Return how many prefill tokens the next step may take, from what is known so far.
 
-        ``decoding`` and ``prefilling`` candidates are in it. Those that wait for their first token count as much as those
+        ``decoding`` and ``prefilling`` candidates are in it. Where none of those that decode is ``watched``, only the
+        progress of the step counts: large steps cost less a row. Those that wait for their first token count as much as those
         that wait for their next: when they are more, decode steps may take longer by as much.
         """
-        if not decoding:
-            fitting = self._fitting(ALONE_S, 0, capacity) if self._known else FIRST_CHUNK
+        if not (decoding and watched):
+            fitting = self._fitting(ALONE_S, decoding, capacity) if self._known else FIRST_CHUNK
             return min(capacity, max(SMALLEST_CHUNK, fitting // TILE * TILE or fitting))
         if not self._known:
             return min(capacity, SMALLEST_BESIDE)
@@ -72,7 +73,7 @@ class Pace:
 class FixedPace(Pace):
     """For runs that must repeat: the shape of a batch does not follow the clock."""
 
-    def chunk(self, *, decoding: int, prefilling: int, capacity: int) -> int:
+    def chunk(self, *, decoding: int, prefilling: int, capacity: int, watched: bool = True) -> int:
         return min(capacity, FIXED_CHUNK)
 
 
@@ -83,7 +84,9 @@ def plan_step(running: Sequence[Running], pace: Pace, capacity: int, outputs: in
     logits, each at least one a running candidate.
     """
     plan = [Slice(candidate, 1) for candidate in running if candidate.decoding]
-    room = pace.chunk(decoding=len(plan), prefilling=len(running) - len(plan), capacity=capacity - len(plan))
+    watched = any(part.running.request.watched for part in plan)
+    waiting = len(running) - len(plan)
+    room = pace.chunk(decoding=len(plan), prefilling=waiting, capacity=capacity - len(plan), watched=watched)
     for candidate in running:
         if room <= 0 or len(plan) >= outputs:
             break

@@ -254,6 +254,7 @@ class Serving:
             scales=scales,
             restorable=self.prefixes.find(tokens, scales),
             save=self.prefixes.wanted(request.session, len(tokens)),
+            watched=request.stream,
         )
 
     def submit(self, request: Request, ready: EngineRequest) -> None:

@@ -23,14 +23,14 @@ from lmlab.engine.scheduler import (
 )
 
 
-def running(name: str, *, prompt: int, drawn: int = 0, computed: int = 0) -> Running:
+def running(name: str, *, prompt: int, drawn: int = 0, computed: int = 0, watched: bool = True) -> Running:
     tokens = list(range(prompt + drawn))
-    new = EngineRequest(name, tuple(tokens[:prompt]), GREEDY, False, 0.0)
+    new = EngineRequest(name, tuple(tokens[:prompt]), GREEDY, False, 0.0, watched=watched)
     return Running(Group(new), 0, tokens, GREEDY, computed=computed)
 
 
-def decoding(name: str) -> Running:
-    return running(name, prompt=5, drawn=3, computed=7)
+def decoding(name: str, *, watched: bool = True) -> Running:
+    return running(name, prompt=5, drawn=3, computed=7, watched=watched)
 
 
 def names(plan: list[Slice]) -> list[tuple[str, int]]:
@@ -45,6 +45,19 @@ def paced(row_s: float, first_s: float | None = None) -> Pace:
         for rows in (1, 2, 4, 8, 16, 64, 128, 256, 512, 1024, 2048):
             pace.record([Slice(running("seen", prompt=rows), rows)], first_s + (rows - 1) * row_s)
     return pace
+
+
+def test_where_nobody_watches_a_step_beside_decodes_is_as_large_as_alone() -> None:
+    pace = paced(0.0005, 0.010)
+    watched, unwatched = decoding("a"), decoding("b", watched=False)
+    ((_, one), (_, small)) = names(plan_step([watched, running("c", prompt=4000)], pace, 2048, 512))
+    ((_, _), (_, large)) = names(plan_step([unwatched, running("c", prompt=4000)], pace, 2048, 512))
+    ((_, alone),) = names(plan_step([running("c", prompt=4000)], pace, 2048, 512))
+    assert (one, alone - TILE <= large <= alone) == (1, True)
+    assert small * 10 < large
+    # One reader among many is enough.
+    mixed = names(plan_step([unwatched, watched, running("c", prompt=4000)], pace, 2048, 512))
+    assert mixed[-1][1] * 10 < large
 
 
 def test_nothing_running_is_no_plan() -> None:
