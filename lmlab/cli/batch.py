@@ -18,7 +18,7 @@ from lmlab.cli.batch_screen import BatchScreen
 from lmlab.cli.best_of_options import BestOfOptions
 from lmlab.cli.complete import complete_model
 from lmlab.cli.constraint_options import ConstraintOptions, constraint_named
-from lmlab.cli.interrupt import first_interrupt
+from lmlab.cli.interrupt import endings_raised, first_interrupt
 from lmlab.cli.load_options import LoadOptions
 from lmlab.cli.opener import local_backend
 from lmlab.cli.options import GeneralOptions, SamplingOptions, SystemOption, grouped, option
@@ -287,6 +287,8 @@ def batch(
         def find(ref: str | None) -> ModelFile:
             return resolve(ref, paths=paths, config=config, offline=general.offline, progress=screen.fetching)
 
+        # Ended by a signal, it must still close its output and end its workers.
+        stack.enter_context(endings_raised())
         plans = make_plans(parsed, wanted, resolve=find, template_folder=paths.prompts)
         screen.about_plans(plans)
         source = stack.enter_context(closing(rows.source()))

@@ -106,6 +106,23 @@ def test_an_interrupt_finishes_what_is_being_made_and_says_how_to_go_on(
     assert lines(out)[: len(first)] == first
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+def test_a_signal_that_ends_it_leaves_nothing_beside_the_output(start: Program, tiny: Path, tmp_path: Path) -> None:
+    rows = questions(tmp_path / "rows.jsonl", 2000)
+    out = tmp_path / "out.jsonl"
+    process = start(
+        "batch", "-i", str(rows), "-o", str(out), "-m", str(tiny), "-n", "8", "--raw", "-c", "512", "--quiet"
+    )
+    moment = threading.Event()
+    while not (out.exists() and out.stat().st_size) and process.poll() is None:
+        moment.wait(0.02)
+    process.terminate()
+    code, _, err = finished(process)
+    assert (code, err) == (128 + signal.SIGTERM, "")
+    assert all(line["finish_reason"] != "cancelled" for line in lines(out))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
+
+
 def test_two_runs_on_one_output_do_not_mix(start: Program, tiny: Path, tmp_path: Path) -> None:
     rows = questions(tmp_path / "rows.jsonl", 2000)
     out = tmp_path / "out.jsonl"

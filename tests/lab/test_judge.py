@@ -204,7 +204,10 @@ def test_what_could_be_scored_but_not_compared_goes_by_log_probability(folder: P
 
     choice = judged(Narrow(score=lambda text: "9" if text in "bc" else "1"), folder, replies(*"abcde"))
     assert choice.selected == 1
-    assert "2 have the highest score, 9, and could not be compared (the judge cannot be asked: the prompt has 9,000 tokens" in choice.why
+    assert (
+        "2 have the highest score, 9, and could not be compared (the judge cannot be asked: the prompt has 9,000 tokens"
+        in choice.why
+    )
 
 
 @pytest.mark.parametrize("count", [2, 5])
