@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,16 +20,30 @@ from lmlab.cli.constraint_options import ConstraintOptions, constraint_named
 from lmlab.cli.interrupt import endings_raised, first_interrupt
 from lmlab.cli.load_options import LoadOptions
 from lmlab.cli.opener import local_backend
-from lmlab.cli.options import GeneralOptions, SamplingOptions, SystemOption, grouped, option
+from lmlab.cli.options import (
+    GeneralOptions,
+    SamplingOptions,
+    TextOptions,
+    grouped,
+    lines_of,
+    option,
+    whole_number,
+    words,
+)
 from lmlab.cli.prompt_options import PromptOptions
 from lmlab.cli.streams import is_terminal
 from lmlab.errors import UsageError
 from lmlab.settings import Paths, expanded, load_config
 
 if TYPE_CHECKING:
+    from lmlab.backends import Constraint, LoadSpec
     from lmlab.lab.batch.plan import Plan
+    from lmlab.lab.batch.planning import Wanted
     from lmlab.lab.batch.rows import BadRow, Row, RowSource, Where
+    from lmlab.lab.variant import Variant
     from lmlab.models import ModelFile
+    from lmlab.sampling import SamplingParams
+    from lmlab.settings import Config
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -51,34 +64,9 @@ lmlab batch -i reviews.csv -t sentiment --where lang=en --sample 100 --dry-run""
 _FAILED_ROWS = 3
 
 
-def complete_format(incomplete: str) -> list[tuple[str, str]]:
-    return [(name, "") for name in ("jsonl", "csv", "tsv", "text") if name.startswith(incomplete)]
-
-
-def complete_keep(incomplete: str) -> list[tuple[str, str]]:
-    return [(name, "") for name in ("best", "all", "pairs") if name.startswith(incomplete)]
-
-
-def count(name: str, text: str | None, least: int = 1) -> int | None:
-    """Return the whole number that ``text`` spells. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise UsageError(f"{name} {text}: give a whole number of {least} or more")
-    return value
-
-
 def source_is(source: RowSource, path: Path) -> bool:
     """Whether rows are read from the file at ``path``."""
     return source.place != "-" and path.samefile(source.place)
-
-
-def _lines(variable: str) -> list[str]:
-    return [line for line in os.environ.get(variable, "").splitlines() if line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +90,7 @@ class RowOptions:
             metavar="FORMAT",
             help="jsonl, csv, tsv or text. Default: by the file's ending.",
             panel="Rows",
-            complete=complete_format,
+            complete=words("jsonl", "csv", "tsv", "text"),
         ),
     ] = None
     where: Annotated[
@@ -133,24 +121,24 @@ class RowOptions:
         """Return what rows must hold. Raises UsageError."""
         from lmlab.lab.batch.rows import parse_where
 
-        return tuple(parse_where(text) for text in self.where or _lines("LMLAB_WHERE"))
+        return tuple(parse_where(text) for text in self.where or lines_of("LMLAB_WHERE"))
 
     @property
     def most(self) -> int | None:
         """How many rows there are at most; None when only the input knows."""
-        sample, limit = count("--sample", self.sample), count("--limit", self.limit)
+        sample, limit = whole_number("--sample", self.sample, 1), whole_number("--limit", self.limit, 1)
         return min((number for number in (sample, limit) if number is not None), default=None)
 
     @property
     def all(self) -> bool:
         """Whether no row of the input is left out."""
-        return not (self.where or _lines("LMLAB_WHERE") or self.sample or self.limit)
+        return not (self.where or lines_of("LMLAB_WHERE") or self.sample or self.limit)
 
     def chosen(self, seed: int) -> Callable[[RowSource], Iterable[Row | BadRow]]:
         """Return what reads the rows that were asked for from a source, from its beginning. Raises UsageError at once."""
         from lmlab.lab.batch import rows
 
-        sample, limit = count("--sample", self.sample), count("--limit", self.limit)
+        sample, limit = whole_number("--sample", self.sample, 1), whole_number("--limit", self.limit, 1)
         conditions = self.conditions()
 
         def read(source: RowSource) -> Iterable[Row | BadRow]:
@@ -200,7 +188,7 @@ class OutputOptions:
             help="Write training data: the best candidate of --best-of as a conversation, all with their scores, or "
             "chosen and rejected pairs. A candidate that is wrong or did not pass is not kept.",
             panel="Results",
-            complete=complete_keep,
+            complete=words("best", "all", "pairs"),
         ),
     ] = None
     retries: Annotated[
@@ -233,11 +221,7 @@ def batch(
     results: OutputOptions,
     prompting: PromptOptions,
     best_of: BestOfOptions,
-    system: SystemOption = None,
-    raw: Annotated[bool, option("--raw", help="Continue texts as they are, without the chat template.")] = False,
-    parse_special: Annotated[
-        bool, option("--parse-special", help="With --raw: special tokens in the text are special, not plain text.")
-    ] = False,
+    text: TextOptions,
     as_json: Annotated[
         bool, option("--json", help="The summary at the end as one JSON object, on stdout with -o.")
     ] = False,
@@ -251,49 +235,69 @@ def batch(
     Nothing done is lost or done twice: after a crash, a kill or Ctrl-C the same command goes on. Without --seed the
     seed is 0, and each row has its own that follows from it.
     """
-    general.apply()
-    from lmlab.lab.batch.planning import SEED, Wanted, make_plans
-    from lmlab.lab.batch.training import parse_keep
-    from lmlab.lab.variant import Variant, parse_variant
+    from lmlab.lab.batch.planning import SEED, make_plans
     from lmlab.models import resolve
 
+    general.apply()
     paths = Paths.find()
     config = load_config(paths.config)
-    params, several = sampling.params(), best_of.best_of is not None
+    params = sampling.params()
+    wanted = _wanted(config, params, prompting, best_of, text, results, constraints.constraint(), load.spec())
+    chosen = rows.chosen(params.seed if params.seed is not None and params.seed >= 0 else SEED)
+    # Ended by a signal, it must still close its output and end its workers.
+    with closing(BatchScreen(general.quiet, as_json, rows.most)) as screen, endings_raised():
+
+        def find(ref: str | None) -> ModelFile:
+            return resolve(ref, paths=paths, config=config, offline=general.offline, progress=screen.fetching)
+
+        plans = make_plans(_variants(variants), wanted, resolve=find, template_folder=paths.prompts)
+        screen.about_plans(plans)
+        with closing(rows.source()) as source:
+            job = _Job(plans, source, chosen, rows.conditions(), rows.all, results, paths, screen, find)
+            raise typer.Exit(job.try_out() if results.dry_run else job.run())
+
+
+def _wanted(
+    config: Config,
+    params: SamplingParams,
+    prompting: PromptOptions,
+    best_of: BestOfOptions,
+    text: TextOptions,
+    results: OutputOptions,
+    constraint: Constraint | None,
+    spec: LoadSpec,
+) -> Wanted:
+    """Return what holds for every variant that does not say otherwise. Raises UsageError."""
+    from lmlab.lab.batch.planning import Wanted
+    from lmlab.lab.batch.training import parse_keep
+
     candidates, selector = best_of.candidates(), best_of.selector()
-    wanted = Wanted(
+    # A variant may draw several where the others draw one.
+    several = best_of.best_of is not None
+    return Wanted(
         sampling=params,
         below=config.sampling,
-        load=load.spec(),
+        load=spec,
         template=prompting.template,
         variables=prompting.variables(),
         approach=prompting.approach(),
-        system=system,
+        system=text.system,
         default_system=config.system,
-        raw=raw,
-        parse_special=parse_special,
-        constraint=constraints.constraint(),
+        raw=text.raw,
+        parse_special=text.parse_special,
+        constraint=constraint,
         best_of=candidates if several else None,
         select=selector if several else None,
         keep=parse_keep(results.keep) if results.keep is not None else None,
         expect=results.expect,
     )
-    parsed = tuple(parse_variant(text) for text in variants or ()) or (Variant(None, ""),)
-    chosen = rows.chosen(params.seed if params.seed is not None and params.seed >= 0 else SEED)
-    with ExitStack() as stack:
-        screen = BatchScreen(general.quiet, as_json, rows.most)
-        stack.callback(screen.close)
 
-        def find(ref: str | None) -> ModelFile:
-            return resolve(ref, paths=paths, config=config, offline=general.offline, progress=screen.fetching)
 
-        # Ended by a signal, it must still close its output and end its workers.
-        stack.enter_context(endings_raised())
-        plans = make_plans(parsed, wanted, resolve=find, template_folder=paths.prompts)
-        screen.about_plans(plans)
-        source = stack.enter_context(closing(rows.source()))
-        job = _Job(plans, source, chosen, rows.conditions(), rows.all, results, paths, screen, find)
-        raise typer.Exit(job.try_out() if results.dry_run else job.run())
+def _variants(texts: list[str] | None) -> tuple[Variant, ...]:
+    """Return what was named; the default model when nothing was."""
+    from lmlab.lab.variant import Variant, parse_variant
+
+    return tuple(map(parse_variant, texts)) if texts else (Variant(None, ""),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,8 +323,10 @@ class _Job:
         from lmlab.lab.batch.runner import BatchRun
 
         results, screen = self.results, self.screen
-        retries = count("--retries", results.retries, least=0)
+        retries = whole_number("--retries", results.retries, 0)
         path = expanded(results.output) if results.output is not None else None
+        if results.force and path is None:
+            raise UsageError("--force writes to a file that holds other lines: name it with -o FILE")
         if path is not None and path.exists() and source_is(self.source, path):
             raise UsageError(f"-i and -o are the same file, {path}: write the results to another")
         again = len({plan.load for plan in self.plans}) > 1 or (results.ordered and path is not None)
@@ -342,7 +348,6 @@ class _Job:
                 opener=local_backend(self.paths),
                 resolve=self.find,
                 listener=lambda event: screen.show(event, run, self.source.size),
-                keep=self.plans[0].keep,
                 ordered=results.ordered,
                 retries=1 if retries is None else retries,
                 template_folder=self.paths.prompts,

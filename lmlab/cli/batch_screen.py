@@ -140,12 +140,12 @@ class BatchScreen:
         self._told = now
         text = _progress(summary.total, now - self._begun)
         if on_terminal:
-            done, whole = self._share(summary, size)
+            done, whole = self._extent(summary, size)
             self._bars.update_text("batch", text, done, whole)
         else:
             report.write_line(f"lmlab: {text}")
 
-    def _share(self, summary: Summary, size: int | None) -> tuple[int, int | None]:
+    def _extent(self, summary: Summary, size: int | None) -> tuple[int, int | None]:
         """Return how much of how much is done, since the model was loaded: rows where their number is known, else bytes."""
         if self._rows is not None:
             total, variants = summary.total, len(summary.variants)

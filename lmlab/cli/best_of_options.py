@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from lmlab.cli.options import option
+from lmlab.cli.options import option, whole_number
 from lmlab.errors import UsageError
 from lmlab.worker.messages import MOST_CANDIDATES
 
@@ -58,13 +58,7 @@ class BestOfOptions:
             if self.select is not None:
                 raise UsageError(f"--select {self.select} chooses among candidates: say how many with --best-of N")
             return 1
-        try:
-            count = int(self.best_of)
-        except ValueError:
-            count = 0
-        if not 1 <= count <= MOST_CANDIDATES:
-            raise UsageError(f"--best-of {self.best_of}: give a whole number from 1 to {MOST_CANDIDATES}")
-        return count
+        return whole_number("--best-of", self.best_of, 1, MOST_CANDIDATES) or 1
 
     def selector(self) -> SelectorSpec | None:
         """Return what chooses; None where one reply is drawn and nothing was named. Raises UsageError."""

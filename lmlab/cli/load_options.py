@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import typing
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from lmlab.backends import LoadSpec, Lora, Snapshots
 from lmlab.cli.complete import complete_draft
-from lmlab.cli.options import Completion, option
+from lmlab.cli.options import Completion, lines_of, option, whole_number, words
 from lmlab.errors import UsageError
 from lmlab.settings import Config, Paths
 from lmlab.worker.messages import KvType
@@ -22,11 +21,6 @@ _MAX_CONTEXT = 2**31 - 1
 
 _FLASH = {"auto": None, "on": True, "off": False}
 _KV_TYPES: tuple[KvType, ...] = typing.get_args(KvType)
-
-
-def _words(*words: str) -> Completion:
-    """Return what offers those of ``words`` that begin as what is typed."""
-    return lambda incomplete: [(word, "") for word in words if word.startswith(incomplete)]
 
 
 def _complete_kv_type(incomplete: str) -> list[tuple[str, str]]:
@@ -58,7 +52,7 @@ class LoadOptions:
             "--gpu-layers",
             metavar="N|auto",
             help="Layers kept on the GPU; 0 is none, auto all of them. Default: auto.",
-            complete=_words("auto"),
+            complete=words("auto"),
         ),
     ] = None
     threads: Annotated[
@@ -70,7 +64,7 @@ class LoadOptions:
             "--flash-attn",
             metavar="auto|on|off",
             help="Flash attention: faster, and needed for a quantized V cache. Default: auto, where it is supported.",
-            complete=_words(*_FLASH),
+            complete=words(*_FLASH),
         ),
     ] = None
     kv_type: Annotated[
@@ -128,13 +122,13 @@ class LoadOptions:
             raise UsageError("--draft changes the shape of batches, which --deterministic fixes: give one of them")
         return LoadSpec(
             path="",
-            context=_whole("--ctx-size", self.ctx_size, 0, _MAX_CONTEXT),
-            gpu_layers=_whole("--gpu-layers", layers, 0, _MAX_CONTEXT, "auto or "),
-            threads=_whole("--threads", self.threads, 1, _MAX_THREADS),
+            context=whole_number("--ctx-size", self.ctx_size, 0, _MAX_CONTEXT),
+            gpu_layers=whole_number("--gpu-layers", layers, 0, _MAX_CONTEXT, also="auto or "),
+            threads=whole_number("--threads", self.threads, 1, _MAX_THREADS),
             flash_attention=flash,
             key_type=key_type,
             value_type=value_type,
-            lora=_adapters(self.lora or [line for line in os.environ.get("LMLAB_LORA", "").splitlines() if line]),
+            lora=_adapters(self.lora or lines_of("LMLAB_LORA")),
             draft=self.draft or None,
             deterministic=self.deterministic,
             reuse=not self.no_cache,
@@ -174,15 +168,3 @@ def _adapters(texts: list[str]) -> tuple[Lora, ...]:
     from lmlab.lab.variant import parse_lora
 
     return tuple(parse_lora(text, "--lora") for text in texts)
-
-
-def _whole(name: str, text: str | None, minimum: int, maximum: int, also: str = "") -> int | None:
-    if text is None:
-        return None
-    try:
-        value = int(text)
-    except ValueError:
-        value = minimum - 1
-    if not minimum <= value <= maximum:
-        raise UsageError(f"{name} {text}: give {also}a whole number from {minimum} to {maximum}")
-    return value

@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from lmlab.cli.complete import complete_model
+from lmlab.errors import UsageError
 from lmlab.sampling import BY_NAME, DEFAULTS, SamplingParams, recommended
 
 # What a model would recommend that recommends all it can.
@@ -24,6 +25,32 @@ _RECOMMENDABLE = recommended(lambda key: 1).to_dict()
 
 
 Completion: TypeAlias = Callable[[str], list[tuple[str, str]]]
+
+
+def words(*choices: str) -> Completion:
+    """Return what offers those of ``choices`` that begin as what is typed."""
+    return lambda incomplete: [(word, "") for word in choices if word.startswith(incomplete)]
+
+
+def lines_of(variable: str) -> list[str]:
+    """Return the lines of an environment variable that stands for a repeatable option."""
+    return [line for line in os.environ.get(variable, "").splitlines() if line]
+
+
+def whole_number(name: str, text: str | None, least: int, most: int | None = None, *, also: str = "") -> int | None:
+    """Return the whole number that ``text`` spells, None for None. Raises UsageError; ``also`` may be given, too."""
+    if text is None:
+        return None
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least or (most is not None and value > most):
+        span = f"of {least} or more" if most is None else f"from {least} to {most}"
+        # A name that ends in a colon is one with its value.
+        typed = f"{name}{text}" if name.endswith(":") else f"{name} {text}"
+        raise UsageError(f"{typed}: give {also}a whole number {span}")
+    return value
 
 
 def option(
@@ -78,7 +105,7 @@ class SamplingOptions:
     def params(self) -> SamplingParams:
         """Return what was asked for. Raises SamplingError that names the range."""
         numbers = {name: BY_NAME[name].parse(text) for name in BY_NAME if (text := getattr(self, name)) is not None}
-        stop = self.stop or [line for line in os.environ.get("LMLAB_STOP", "").splitlines() if line]
+        stop = self.stop or lines_of("LMLAB_STOP")
         return SamplingParams.from_dict({**numbers, **({"stop": tuple(stop)} if stop else {})})
 
 
@@ -108,6 +135,17 @@ ModelOption = Annotated[
 SystemOption = Annotated[
     str | None, option("--system", metavar="TEXT", help="The system message: how the model should behave.")
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """What goes with a prompt, and whether it is a chat."""
+
+    system: SystemOption = None
+    raw: Annotated[bool, option("--raw", help="Continue the text as it is, without the model's chat template.")] = False
+    parse_special: Annotated[
+        bool, option("--parse-special", help="With --raw: special tokens in the text are special, not plain text.")
+    ] = False
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

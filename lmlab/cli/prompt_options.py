@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmlab.cli.complete import complete_template
-from lmlab.cli.options import Completion, option
+from lmlab.cli.options import Completion, lines_of, option, whole_number, words
 from lmlab.errors import UsageError
 from lmlab.settings import Paths, expanded
 
@@ -21,14 +20,11 @@ _PANEL = "Prompt template"
 _TECHNIQUES = ("zero-shot", "few-shot", "cot", "few-shot-cot")
 _STYLES = ("turns", "inline")
 _PICKS = ("order", "random", "nearest")
+_MOST = 999_999_999
 
 
 def _template(*names: str, help: str, metavar: str, complete: Completion | None = None) -> Any:
     return option(*names, help=help, metavar=metavar, panel=_PANEL, complete=complete)
-
-
-def _words(words: tuple[str, ...]) -> Completion:
-    return lambda incomplete: [(word, "") for word in words if word.startswith(incomplete)]
 
 
 # No slots: two classes with slots have no child in common.
@@ -70,7 +66,7 @@ class ApproachOptions:
             "--technique",
             metavar="|".join(_TECHNIQUES),
             help="Show worked examples (few-shot), ask for reasoning (cot), both, or neither. Default: the template's.",
-            complete=_words(_TECHNIQUES),
+            complete=words(*_TECHNIQUES),
         ),
     ] = None
     shots: Annotated[
@@ -84,7 +80,7 @@ class ApproachOptions:
             metavar="order|random[:SEED]|nearest",
             help="Which examples: the first, some at random (the same for every prompt; SEED is 0 unless given), "
             "or those nearest to the input. Default: order.",
-            complete=_words(_PICKS),
+            complete=words(*_PICKS),
         ),
     ] = None
     style: Annotated[
@@ -94,7 +90,7 @@ class ApproachOptions:
             metavar="turns|inline",
             help="For a chat model, examples as turns of their own or inside one message, which then ends in what the reply "
             "goes on from, such as Sentiment:. Default: the template's.",
-            complete=_words(_STYLES),
+            complete=words(*_STYLES),
         ),
     ] = None
 
@@ -107,16 +103,16 @@ class ApproachOptions:
             raise UsageError(f"--pick {self.pick}: only random takes a seed")
         return Approach(
             technique=_one_of("--technique", self.technique, _TECHNIQUES),
-            shots=None if self.shots is None else _whole("--shots", self.shots, self.shots),
+            shots=whole_number("--shots", self.shots, 0, _MOST),
             pick=_one_of("--pick", pick, _PICKS),
-            pick_seed=_whole("--pick", self.pick, seed) if self.pick and colon else 0,
+            pick_seed=whole_number("--pick random:", seed if colon else None, 0, _MOST) or 0,
             style=_one_of("--style", self.style, _STYLES),
         )
 
     def variables(self) -> dict[str, str]:
         """Return the inputs that were given; which there are, the template knows. Raises UsageError."""
         found: dict[str, str] = {}
-        for text in self.var or [line for line in os.environ.get("LMLAB_VAR", "").splitlines() if line]:
+        for text in self.var or lines_of("LMLAB_VAR"):
             name, equals, value = text.partition("=")
             if not equals:
                 raise UsageError(f"--var {text}: write NAME=TEXT, or NAME=@FILE for what is in a file")
@@ -168,9 +164,3 @@ def _one_of(name: str, text: str | None, words: tuple[str, ...]) -> Any:
     if text is not None and text not in words:
         raise UsageError(f"{name} {text}: give {', '.join(words[:-1])} or {words[-1]}")
     return text
-
-
-def _whole(name: str, typed: str, number: str) -> int:
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise UsageError(f"{name} {typed}: give a whole number from 0 to 999999999")
-    return int(number)

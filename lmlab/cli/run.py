@@ -28,7 +28,7 @@ from lmlab.cli.options import (
     GeneralOptions,
     ModelOption,
     SamplingOptions,
-    SystemOption,
+    TextOptions,
     grouped,
     option,
 )
@@ -79,13 +79,7 @@ def run(
         typer.Argument(metavar="PROMPT", help="Words joined by spaces. Piped stdin comes before them."),
     ] = None,
     model: ModelOption = None,
-    system: SystemOption = None,
-    raw: Annotated[
-        bool, option("--raw", help="Continue the text as it is, without the model's chat template.")
-    ] = False,
-    parse_special: Annotated[
-        bool, option("--parse-special", help="With --raw: special tokens in the text are special, not plain text.")
-    ] = False,
+    text: TextOptions,
     as_json: Annotated[bool, option("--json", help="One JSON object in place of the text.")] = False,
     prompting: PromptOptions,
     best_of: BestOfOptions,
@@ -104,7 +98,7 @@ def run(
     paths = Paths.find()
     config = load_config(paths.config)
     spec = with_snapshots(spec, paths, config)
-    task = Task(prompting.renderer(paths), system, raw, parse_special, constraint)
+    task = Task(prompting.renderer(paths), text.system, text.raw, text.parse_special, constraint)
     ask = Ask(_values(words or [], task), task, candidates, selector)
     screen = _Screen(as_json, general.quiet, spec, params.merge(config.sampling), config.system, ask)
     generation = Generation(

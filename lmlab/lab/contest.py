@@ -29,7 +29,6 @@ class Contest:
         self._own: Backend | None = None
         self._question = Question((), "", _whole)
         self._selector: Selector | None = None
-        self._settled = False
         self._needless: tuple[int, ...] = ()
         self._tell: Callable[[Choice], None] | None = None
         self._stopped = threading.Event()
@@ -52,12 +51,8 @@ class Contest:
         """Take in the next event of the request."""
         gather = self._gather
         gather.fold(event)
-        if not isinstance(event, CandidateEnded) or self._settled or self._selector is None:
-            return
-        if self._selector.settled(gather.ended, self.count):
-            self._settled = True
-            ended = {candidate.index for candidate in gather.ended}
-            self._needless = tuple(index for index in range(self.count) if index not in ended)
+        if isinstance(event, CandidateEnded):
+            self._needless += gather.needless(self._selector)
 
     def take_needless(self) -> tuple[int, ...]:
         """Return, once, the candidates that can no longer change the choice."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lmlab.backends import CandidateEnded, Event, Failed, Finished, FinishReason, Started, Token
 from lmlab.errors import LmlabError
-from lmlab.lab.selectors.candidates import Candidate
+from lmlab.lab.selectors.candidates import Candidate, Selector
 
 
 class Gather:
@@ -20,6 +20,7 @@ class Gather:
         self._read_answer = read_answer
         self._texts: list[list[str]] = [[] for _ in range(count)]
         self._ended: dict[int, Candidate] = {}
+        self._settled = False
 
     def fold(self, event: Event) -> None:
         match event:
@@ -48,6 +49,13 @@ class Gather:
     def over(self) -> bool:
         """Whether the last event has come."""
         return self.finished is not None or self.failed is not None
+
+    def needless(self, selector: Selector | None) -> tuple[int, ...]:
+        """Return, once, the candidates still running that ``selector`` needs no more, since its choice stands."""
+        if self._settled or selector is None or not selector.settled(self.ended, self.count):
+            return ()
+        self._settled = True
+        return tuple(index for index in range(self.count) if index not in self._ended)
 
     def text(self, candidate: int) -> str:
         """Return what has come of one candidate so far."""

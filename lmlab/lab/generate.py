@@ -234,7 +234,6 @@ class Generation:
     def _gather(self, model: ModelFile, handle: Handle, put: Put, selector: Selector | None) -> _Gathered | None:
         """Return the candidates once all have ended; None when it was cancelled before there was anything."""
         gather = Gather(self._ask.candidates, put.question.read_answer)
-        settled = False
         info: ModelInfo | None = None
         tokens: list[int] = []
         while True:
@@ -258,9 +257,8 @@ class Generation:
                 continue
             gather.fold(item)
             match item:
-                case CandidateEnded() if selector and not settled and selector.settled(gather.ended, gather.count):
-                    settled = True
-                    for index in set(range(gather.count)) - {candidate.index for candidate in gather.ended}:
+                case CandidateEnded():
+                    for index in gather.needless(selector):
                         handle.cancel(index)
                 case Finished() if gather.started is None:
                     return None

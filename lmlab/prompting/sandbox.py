@@ -5,11 +5,8 @@ What a row puts into a template is data and never rendered itself.
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jinja2
@@ -17,6 +14,7 @@ from jinja2 import nodes
 
 from lmlab.prompting.budget import TooMuch, fresh_budget
 from lmlab.prompting.language import environment, parse, refusals
+from lmlab.template_limits import TimedOut, flat, template_line, time_limit
 
 TIME_LIMIT_S = 2.0
 MAX_CHARACTERS = 1_000_000
@@ -35,8 +33,6 @@ _OF_A_TEMPLATE = (
     AssertionError,
     RuntimeError,
 )
-_TEMPLATE_FILE = "<template>"
-"""What Jinja2 calls the file of a template that came as text."""
 
 
 class RenderingError(Exception):
@@ -48,42 +44,37 @@ class RenderingError(Exception):
         self.forbidden = forbidden
 
 
-class _TimedOut(BaseException):
-    """Raised in the midst of a rendering; not an Exception, so that nothing in between can take it for its own."""
-
-
 class Compiled:
     """A template ready to be rendered often. Raises jinja2.TemplateSyntaxError when ``source`` is not valid."""
 
     def __init__(self, source: str | nodes.Template) -> None:
         try:
-            with _time_limit():
+            with time_limit(TIME_LIMIT_S):
                 tree = parse(source) if isinstance(source, str) else source
                 for line, message in refusals(tree):
                     raise jinja2.TemplateSyntaxError(message, line)
                 self._guarded = any(True for _ in tree.find_all(_CAN_TAKE_LONG))
                 self._template = environment().from_string(source)
-        except _TimedOut:
+        except TimedOut:
             raise jinja2.TemplateSyntaxError(f"compiling it took over {TIME_LIMIT_S:g} s: make it shorter", 1) from None
         # Jinja2 makes Python of it, and Python has limits of its own, such as 20 loops within one another.
         except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
-            raise jinja2.TemplateSyntaxError(f"it cannot be compiled: {_flat(error)}", 1) from None
+            raise jinja2.TemplateSyntaxError(f"it cannot be compiled: {flat(error)}", 1) from None
 
     def render(self, values: Mapping[str, Any]) -> str:
         """Return the text. Raises RenderingError, also for one that takes too long or becomes too large."""
         try:
-            with fresh_budget(), _time_limit() if self._guarded else _no_limit():
+            with fresh_budget(), time_limit(TIME_LIMIT_S) if self._guarded else nullcontext():
                 return self._bounded(values)
-        except _TimedOut as error:
-            # Jinja2 corrects the lines in the trace of an Exception only.
-            line = _template_line(error)
+        except TimedOut as error:
+            line = template_line(error)
             place = self._template.get_corresponding_lineno(line) if line else None
             message = f"it took over {TIME_LIMIT_S:g} s and was stopped: does a loop never end?"
             raise RenderingError(message, place, forbidden=True) from None
         except (jinja2.exceptions.SecurityError, TooMuch, MemoryError, RecursionError, OverflowError) as error:
-            raise RenderingError(_flat(error) or "it takes too much memory", _template_line(error), True) from None
+            raise RenderingError(flat(error) or "it takes too much memory", template_line(error), True) from None
         except _OF_A_TEMPLATE as error:
-            raise RenderingError(_flat(error), _template_line(error)) from None
+            raise RenderingError(flat(error), template_line(error)) from None
 
     def _bounded(self, values: Mapping[str, Any]) -> str:
         pieces, size = [], 0
@@ -93,44 +84,3 @@ class Compiled:
                 raise TooMuch(f"the text became longer than {MAX_CHARACTERS:,} characters")
             pieces.append(piece)
         return "".join(pieces)
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Raise _TimedOut in what runs inside after the limit, at its next line of a template or call.
-
-    By tracing this thread: nothing else stops Python code from within, at a well-defined place.
-    """
-    deadline = time.monotonic() + TIME_LIMIT_S
-
-    def trace(frame: FrameType, _event: str, _value: object) -> Any:
-        if time.monotonic() > deadline:
-            raise _TimedOut
-        return trace if frame.f_code.co_filename == _TEMPLATE_FILE else None
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-@contextmanager
-def _no_limit() -> Iterator[None]:
-    yield
-
-
-def _template_line(error: BaseException) -> int | None:
-    """Return the line of the template in which ``error`` arose, the innermost if there are several."""
-    line = None
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == _TEMPLATE_FILE:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
-
-
-def _flat(error: BaseException) -> str:
-    return " ".join(str(error).split())

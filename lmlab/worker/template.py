@@ -8,11 +8,8 @@ from __future__ import annotations
 import faulthandler
 import json
 import re
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from types import FrameType
 from typing import Any
 
 import jinja2
@@ -22,6 +19,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lmlab.errors import TemplateError
+from lmlab.template_limits import TimedOut, flat, template_line, time_limit
 
 TIME_LIMIT_S = 5.0
 LONGEST_REPEAT = 1_000_000
@@ -29,16 +27,10 @@ LONGEST_REPEAT = 1_000_000
 _PADDING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 # A width or precision of five digits or more, or one that is an argument itself.
 _WIDE = re.compile(r"%[^a-zA-Z%]*(\*|\d{5})|\{[^{}]*:[^{}]*(\{|\d{5})")
-_TEMPLATE_FILE = "<template>"
-"""What Jinja2 calls the file of a template that came as text."""
 
 
 class _Refused(Exception):
     """The template called ``raise_exception``: it refuses these messages."""
-
-
-class _TimedOut(BaseException):
-    """Raised in the midst of a rendering; not an Exception, so that nothing in between can take it for its own."""
 
 
 class _Generation(Extension):
@@ -132,7 +124,7 @@ class ChatTemplate:
         # Jinja2 makes Python of it, and Python has limits of its own, such as 20 loops within one another.
         except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
             raise TemplateError(
-                f"the chat template cannot be compiled: {_flat(error)}; use --raw, or another model"
+                f"the chat template cannot be compiled: {flat(error)}; use --raw, or another model"
             ) from None
 
     def render(
@@ -150,62 +142,34 @@ class ChatTemplate:
         }
         try:
             return _within(self._time_limit_s, lambda: self._template.render(values))
-        except _TimedOut as error:
+        except TimedOut as error:
             raise self._explain(error) from None
         # Whatever a stranger's template raises is reported as its error.
         except Exception as error:  # noqa: BLE001
             raise self._explain(error) from None
 
     def _explain(self, error: BaseException) -> TemplateError:
-        line = _template_line(error)
-        if line and isinstance(error, _TimedOut):
+        line = template_line(error)
+        if line and isinstance(error, TimedOut):
             # Jinja2 corrects the lines in the trace of an Exception only.
             line = self._template.get_corresponding_lineno(line)
         where = f" at line {line}" if line else ""
-        if isinstance(error, _TimedOut):
+        if isinstance(error, TimedOut):
             return TemplateError(
                 f"the chat template took over {self._time_limit_s:g} s{where} and was stopped; use --raw, or another model"
             )
         if isinstance(error, _Refused):
-            return TemplateError(f"the model's chat template refuses these messages{where}: {_flat(error)}")
+            return TemplateError(f"the model's chat template refuses these messages{where}: {flat(error)}")
         kind = type(error).__name__
-        return TemplateError(f"the chat template failed{where}: {kind}: {_flat(error)}; use --raw, or another model")
+        return TemplateError(f"the chat template failed{where}: {kind}: {flat(error)}; use --raw, or another model")
 
 
 def _within(seconds: float, work: Callable[[], str]) -> str:
-    """Return what ``work`` does, or raise _TimedOut in it after ``seconds``, at the next line of a template or call.
-
-    By tracing this thread: nothing else stops Python code from within, at a well-defined place.
-    """
-    deadline = time.monotonic() + seconds
-
-    def trace(frame: FrameType, _event: str, _value: object) -> Any:
-        if time.monotonic() > deadline:
-            raise _TimedOut
-        return trace if frame.f_code.co_filename == _TEMPLATE_FILE else None
-
-    before = sys.gettrace()
-    # Tracing sees Python, not the inside of one long call in C. That one is ended with the process, by a thread which
-    # needs nothing of Python's.
+    """Return what ``work`` does, or raise TimedOut in it after ``seconds``."""
+    # Where no trace looks, inside one long call in C, the process is ended, by a thread which needs nothing of Python's.
     faulthandler.dump_traceback_later(2 * seconds, exit=True)
-    sys.settrace(trace)
     try:
-        return work()
+        with time_limit(seconds):
+            return work()
     finally:
-        sys.settrace(before)
         faulthandler.cancel_dump_traceback_later()
-
-
-def _flat(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _template_line(error: BaseException) -> int | None:
-    """Return the line of the template in which ``error`` arose, the innermost if there are several."""
-    line = None
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == _TEMPLATE_FILE:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Fake, Lmlab, Outcome, Program, Terminal, fake_header
+from fake_models import fake_header
+from harness import Fake, Lmlab, Outcome, Program, Terminal
 
 import lmlab.__main__ as program
 from lmlab import models

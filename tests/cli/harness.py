@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 
 from lmlab.backends import Backend, LoadSpec, StatusSink
 from lmlab.backends.fake import FakeBackend
-from lmlab.models import GgufHeader, ModelFile
-from lmlab.sampling import SamplingParams
+from lmlab.models import ModelFile
 
 
 class Terminal(io.TextIOWrapper):
@@ -27,27 +26,6 @@ class Terminal(io.TextIOWrapper):
     def shown(self) -> str:
         self.flush()
         return self.buffer.getvalue().decode()  # type: ignore[attr-defined, no-any-return]
-
-
-def fake_header(**values: Any) -> GgufHeader:
-    """Return a chat model's header with ``values`` in place of its own."""
-    usual: dict[str, Any] = {
-        "version": 3,
-        "architecture": "llama",
-        "name": "Fake",
-        "parameters": 1_000_000,
-        "quantization": "Q4_0",
-        "context_length": 8192,
-        "block_count": 1,
-        "embedding_length": 1,
-        "chat_template": "{{ messages }}",
-        "recommended": SamplingParams(),
-        "warnings": (),
-        "size": 1_000_000,
-        "tensor_count": 1,
-        "metadata": {},
-    }
-    return GgufHeader(**{**usual, **values})
 
 
 @dataclass

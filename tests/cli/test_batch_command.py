@@ -264,6 +264,7 @@ def test_a_dry_run_tells_of_rows_that_would_fail(fake: Fake, lmlab: Lmlab, tmp_p
         (("-i", "nowhere.jsonl"), "cannot read nowhere.jsonl"),
         (("-i", "-", "--format", "xml"), "--format 'xml' is not known"),
         (("-i", "-", "--limit", "0"), "--limit 0: give a whole number of 1 or more"),
+        (("-i", "-", "--force"), "--force writes to a file that holds other lines: name it with -o FILE"),
         (("-i", "-", "--retries", "-1"), "--retries -1: give a whole number of 0 or more"),
         (("-i", "-", "--where", "x"), "is no condition"),
         (("-i", "-", "-m", "fake@temprature=1"), "did you mean temperature"),

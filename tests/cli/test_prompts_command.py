@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Fake, Lmlab, Outcome, Terminal, fake_header
+from fake_models import fake_header
+from harness import Fake, Lmlab, Outcome, Terminal
 
 from lmlab.cli import prompts as prompts_command
 from lmlab.lab import prompt_view

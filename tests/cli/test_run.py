@@ -5,7 +5,8 @@ import sys
 from dataclasses import replace
 
 import pytest
-from harness import Fake, Lmlab, Terminal, fake_header
+from fake_models import fake_header
+from harness import Fake, Lmlab, Terminal
 
 from lmlab.backends import ChatPrompt, Loading, Message, TextPrompt
 from lmlab.backends.fake import FAKE_SEED, FakeBackend

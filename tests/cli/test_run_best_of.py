@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import Fake, Lmlab, fake_header
+from fake_models import fake_header
+from harness import Fake, Lmlab
 
 from lmlab.backends import ChatPrompt, TextPrompt
 from lmlab.backends.fake import FakeBackend

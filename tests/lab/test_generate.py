@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_models import fake_header
 
 from lmlab.backends import (
     Backend,
@@ -24,7 +25,7 @@ from lmlab.backends.fake import FAKE_SEED, FakeBackend
 from lmlab.errors import ContextOverflow, DownloadError, EngineStopped, ModelLoadError
 from lmlab.lab import generate
 from lmlab.lab.generate import Ask, GenerateEvent, GenerateResult, Generation, Opened
-from lmlab.models import GgufHeader, ModelFile, Progress
+from lmlab.models import ModelFile, Progress
 from lmlab.sampling import SamplingParams
 from lmlab.settings import Config, Paths
 
@@ -32,22 +33,7 @@ USER = Message("user", "Hi")
 
 
 def model_file(path: Path, chat_template: str | None = "{{ messages }}") -> ModelFile:
-    header = GgufHeader(
-        version=3,
-        architecture="llama",
-        name="Fake",
-        parameters=1,
-        quantization="Q4_0",
-        context_length=8192,
-        block_count=1,
-        embedding_length=1,
-        chat_template=chat_template,
-        recommended=SamplingParams(),
-        warnings=(),
-        size=1,
-        tensor_count=1,
-        metadata={},
-    )
+    header = fake_header(chat_template=chat_template)
     return ModelFile(ref="fake", path=path, header=header, notice=None)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_models import fake_header
 
 from lmlab.backends import Backend, Encoded, Loading, LoadSpec, Message, Ready, StatusSink
 from lmlab.backends.fake import FakeBackend
@@ -12,9 +13,8 @@ from lmlab.backends.local import LocalBackend
 from lmlab.errors import EngineStopped, PromptError
 from lmlab.lab import prompt_view
 from lmlab.lab.prompt_view import PromptView, Sharing, Viewing
-from lmlab.models import GgufHeader, ModelFile
+from lmlab.models import ModelFile
 from lmlab.prompting import Approach, Rendered, Renderer, load
-from lmlab.sampling import SamplingParams
 from lmlab.settings import Config, Paths
 
 MESSAGES = (Message("user", "one two three"), Message("assistant", "four"), Message("user", "five six"))
@@ -40,22 +40,7 @@ def opener() -> Opener:
 
 
 def model(path: Path, chat_template: str | None) -> ModelFile:
-    header = GgufHeader(
-        version=3,
-        architecture="llama",
-        name="Fake",
-        parameters=1,
-        quantization="Q4_0",
-        context_length=8192,
-        block_count=1,
-        embedding_length=1,
-        chat_template=chat_template,
-        recommended=SamplingParams(),
-        warnings=(),
-        size=1,
-        tensor_count=1,
-        metadata={},
-    )
+    header = fake_header(chat_template=chat_template)
     return ModelFile(ref="fake", path=path, header=header, notice=None)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fake_models import fake_header
 from textual.pilot import Pilot
 
 from lmlab.backends import LoadSpec, ModelInfo, StatusSink
@@ -28,21 +29,14 @@ _PATIENCE_S = 20.0
 
 
 def header() -> GgufHeader:
-    return GgufHeader(
-        version=3,
-        architecture="llama",
+    return fake_header(
         name="SmolLM2",
         parameters=134_515_008,
         quantization="Q4_1",
-        context_length=8192,
         block_count=30,
         embedding_length=576,
-        chat_template="{{ messages }}",
-        recommended=SamplingParams(),
-        warnings=(),
         size=98_000_000,
         tensor_count=272,
-        metadata={},
     )
 
 

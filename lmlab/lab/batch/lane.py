@@ -144,14 +144,9 @@ class Lane:
 
     def _settle(self, work: Work) -> None:
         selector, gather = self._selectors.get(work.run), work.gather
-        if work.settled or selector is None or gather is None or work.handle is None:
-            return
-        if selector.settled(gather.ended, gather.count):
-            work.settled = True
-            ended = {candidate.index for candidate in gather.ended}
-            for index in range(gather.count):
-                if index not in ended:
-                    work.handle.cancel(index)
+        if gather is not None and work.handle is not None:
+            for index in gather.needless(selector):
+                work.handle.cancel(index)
 
     def _choose(self, work: Work, candidates: tuple[Candidate, ...]) -> None:
         selector, put = self._selectors.get(work.run), work.put

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
@@ -78,7 +78,6 @@ class BatchRun:
         opener: Callable[[LoadSpec, StatusSink], Backend],
         resolve: Callable[[str], ModelFile],
         listener: Callable[[BatchEvent], None],
-        keep: Keep | None = None,
         ordered: bool = False,
         retries: int = 1,
         template_folder: Path | None = None,
@@ -90,7 +89,6 @@ class BatchRun:
         self._opener = opener
         self._resolve = resolve
         self._listener = listener
-        self._keep = keep
         self._ordered = ordered
         self._retries = retries
         self._template_folder = template_folder
@@ -220,7 +218,7 @@ class BatchRun:
     def _write_failure(self, work: Work, error: LmlabError) -> None:
         record = work.failed(error)
         # Training data is read whole by trainers: a line without an answer would be an example of nothing.
-        if self._keep:
+        if work.plan.keep:
             self._output.skip(work.key, record)
             self._listener(LeftOut(work.row.number, str(error)))
         else:
@@ -236,9 +234,9 @@ class BatchRun:
         if self._source is None:
             raise ValueError("a row is answered before a model was loaded")
         tally = self.summary.tally(work.plan.label)
-        if self._keep is None:
+        if work.plan.keep is None:
             self._output.write(work.key, work.result(choice, self._source))
-        elif not self._write_training_row(self._keep, work, choice):
+        elif not self._write_training_row(work.plan.keep, work, choice):
             tally.left_out += 1
         self._count(tally, work, choice)
         self._listener(Advanced())
@@ -286,5 +284,5 @@ def _loaded_alike(runs: dict[str, Plan]) -> list[tuple[str, ...]]:
     """Return the runs in groups that one loaded model serves, in the order of their first."""
     groups: dict[LoadSpec, list[str]] = {}
     for run, plan in runs.items():
-        groups.setdefault(replace(plan.load), []).append(run)
+        groups.setdefault(plan.load, []).append(run)
     return [tuple(group) for group in groups.values()]

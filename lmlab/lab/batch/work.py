@@ -20,7 +20,9 @@ EXPECTED = ("expected", "answer", "label")
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """``number`` is its place among the rows, from 0; ``run`` the plan's fingerprint. ``alone``: it is tried with nothing beside it. ``settled``: its other candidates are not waited for."""
+    """``number`` is its place among the rows, from 0; ``run`` the plan's fingerprint. ``alone``: it is tried with
+    nothing beside it.
+    """
 
     number: int
     key: str
@@ -32,7 +34,6 @@ class Work:
     handle: Handle | None = None
     attempts: int = 0
     alone: bool = False
-    settled: bool = False
 
     @property
     def expected(self) -> str | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fake_models import fake_header
+
 from lmlab.backends import Backend, LoadSpec, StatusSink
 from lmlab.backends.fake import FakeBackend
 from lmlab.lab.batch.output import Output
@@ -16,29 +18,14 @@ from lmlab.lab.batch.row import BadRow, Row
 from lmlab.lab.batch.runner import BatchEvent, BatchRun
 from lmlab.lab.batch.summary import Summary
 from lmlab.lab.task import Task
-from lmlab.models import GgufHeader, ModelFile
+from lmlab.models import ModelFile
 from lmlab.sampling import SamplingParams
 
 
 def model_file(path: Path, *, chat: bool = True) -> ModelFile:
     """Return a model whose file holds its own path: each is another one."""
     path.write_bytes(str(path).encode())
-    header = GgufHeader(
-        version=3,
-        architecture="llama",
-        name="Fake",
-        parameters=1_000_000,
-        quantization="Q4_0",
-        context_length=8192,
-        block_count=1,
-        embedding_length=1,
-        chat_template="{{ messages }}" if chat else None,
-        recommended=SamplingParams(),
-        warnings=(),
-        size=1,
-        tensor_count=1,
-        metadata={},
-    )
+    header = fake_header(chat_template="{{ messages }}" if chat else None)
     return ModelFile(path.stem, path, header, None)
 
 

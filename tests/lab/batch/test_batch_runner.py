@@ -425,7 +425,7 @@ def test_training_rows_go_to_the_output_and_what_makes_none_beside_it(bench: Ben
     bench.prepare = prepare
     found = rows({"id": "a", "question": "2 + 2?", "answer": "4"}, {"id": "b", "question": "3 + 3?", "answer": "6"})
     plan = voting(bench, keep=keep)
-    summary = bench.run(found, plan, keep=keep)
+    summary = bench.run(found, plan)
     kept = {line["id"]: line for line in bench.lines()}
     if keep == "all":
         assert [one["correct"] for one in kept["a"]["candidates"]] == [True, True, False]
@@ -446,13 +446,13 @@ def test_training_rows_go_to_the_output_and_what_makes_none_beside_it(bench: Ben
         (2, "the answer chosen is not the expected one")
     ]
     # Both are done, with a line and without, and still known for right and wrong.
-    again = bench.run(found, plan, keep=keep).total
+    again = bench.run(found, plan).total
     assert (again.skipped, again.checked, again.correct) == (2, 2, 1)
 
 
 def test_a_failed_row_is_no_training_row(bench: Bench) -> None:
     bench.prepare = lambda backend: backend.script((), error=EngineStopped("gone"))
     plan = bench.plan(candidates=2, selector=parse_selector("logprob"), keep="best")
-    assert bench.run(prompts(1), plan, keep="best", retries=0).total.failed == 1
+    assert bench.run(prompts(1), plan, retries=0).total.failed == 1
     assert bench.lines() == []
     assert bench.lines(".skipped.jsonl")[0]["error"]["type"] == "EngineStopped"
