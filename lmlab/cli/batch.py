@@ -354,7 +354,7 @@ class _Job:
             )
             with first_interrupt(run.cancel), constraint_named(self.plans[0].task.constraint):
                 summary = run.run()
-        screen.conclude(summary, results.output, self.all_rows)
+        screen.conclude(summary, results.output, self.all_rows, results.expect)
         if summary.interrupted:
             return report.INTERRUPTED
         return _FAILED_ROWS if summary.total.failed else 0

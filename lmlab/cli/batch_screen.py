@@ -88,8 +88,8 @@ class BatchScreen:
                 if self._streams:
                     self._say(f"row {number:,} gives no training row: {why}")
 
-    def conclude(self, summary: Summary, output: str | None, all_rows: bool) -> None:
-        """Say what came of it; ``all_rows``: of the whole input."""
+    def conclude(self, summary: Summary, output: str | None, all_rows: bool, expect: str | None) -> None:
+        """Say what came of it; ``all_rows``: of the whole input. ``expect`` is the column that --expect names."""
         self._bars.clear()
         if self._as_json:
             self._print_json(summary.to_dict(), output is not None)
@@ -103,6 +103,8 @@ class BatchScreen:
             self._say(f"{total.unpassed:,} rows have no candidate that passed; the first: {summary.first_unpassed}")
         if total.rows and not summary.interrupted:
             self._say(_speed(total, summary.seconds))
+        if expect is not None and total.rows + total.skipped and not total.checked:
+            self._say(f"no answer was checked: no row has an expected one in {expect}, which --expect names")
         if summary.interrupted:
             how = (
                 "the same command goes on from here" if output is not None else "with -o FILE it could go on from here"

@@ -358,3 +358,9 @@ def test_a_constraint_that_cannot_be_is_told_with_its_option(fake: Fake, lmlab: 
     outcome = lmlab("batch", "--json-schema", '{"type": "strin"}', stdin=b"a\nb\n")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.endswith("lmlab: --json-schema: $.type: there is no such type\n")
+
+
+def test_an_expected_column_that_a_stream_does_not_have_is_said_at_its_end(fake: Fake, lmlab: Lmlab) -> None:
+    arguments = ("batch", "-i", "-", "-t", "word-problem", "--expect", "gold")
+    assert "no row has an expected one in gold" in lmlab(*arguments, stdin=b'{"question": "2 + 2?"}\n').err
+    assert "--expect" not in lmlab(*arguments, stdin=b'{"question": "2 + 2?", "gold": "4"}\n').err
