@@ -37,6 +37,9 @@ often brings a state that takes this one's place."""
 ABANDONED_S = 3600.0
 """A file that has been half written for so long was left by a process that was killed."""
 
+FOLDER_TRIES = 8
+"""How often a folder is made that vanishes before its file is in it: another process removes one with its last file."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
@@ -225,11 +228,13 @@ class SnapshotStore:
             if not found.entry.branch and _continues(offer.tokens, found.header.tokens)
         ]
         path = self._folder / folder_name(offer.session) / snapshot_layout.new_name(offer.key, branch=offer.branch)
-        try:
-            private_folder(path.parent)
-            snapshot_file.write(path, offer.key, offer.tokens, offer.state)
-        except (OSError, UsageError) as error:
-            reason = getattr(error, "strerror", None) or error
+        failed: OSError | UsageError | None = None
+        for _ in range(FOLDER_TRIES):
+            failed = _try_to_write(path, offer)
+            if not isinstance(failed, FileNotFoundError | UsageError):
+                break
+        if failed is not None:
+            reason = getattr(failed, "strerror", None) or failed
             self._log(f"a prefix of {len(offer.tokens):,} tokens could not be written to {path.parent}: {reason}")
             return
         for found in older:
@@ -247,6 +252,15 @@ class SnapshotStore:
             abandoned = entry.temporary and entry.used_ns < abandoned_ns
             if (too_much or abandoned) and snapshot_layout.remove(entry):
                 total -= entry.size
+
+
+def _try_to_write(path: Path, offer: _Offer) -> OSError | UsageError | None:
+    try:
+        private_folder(path.parent)
+        snapshot_file.write(path, offer.key, offer.tokens, offer.state)
+    except (OSError, UsageError) as error:
+        return error
+    return None
 
 
 def _common(left: Tokens, right: Tokens) -> int:
