@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from textual import events, on
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
@@ -18,7 +18,8 @@ from lmlab.lab import slash
 from lmlab.lab.chat import Chat
 from lmlab.lab.events import ChatEvent
 from lmlab.lab.slash_complete import complete
-from lmlab.tui import editor, themes, views
+from lmlab.tui import themes, views
+from lmlab.tui.actions import ChatActions
 from lmlab.tui.driver import driver_class
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
@@ -26,7 +27,7 @@ from lmlab.tui.keys import hints
 from lmlab.tui.pace import Pace
 from lmlab.tui.palette import Palette
 from lmlab.tui.sampling_changes import SamplingChanges
-from lmlab.tui.signals import suspended
+from lmlab.tui.screens import VIEWS, ChatView
 from lmlab.tui.state import Clock, ScreenState
 from lmlab.tui.status import live_notes, live_status, model_line
 from lmlab.tui.widgets.activity import Activity
@@ -36,11 +37,10 @@ from lmlab.tui.widgets.keys_line import KeysLine
 from lmlab.tui.widgets.panel import SamplingPanel
 from lmlab.tui.widgets.transcript import Transcript
 
-_QUIT_WITHIN_S = 3.0
 _NARROW = 100
 
 
-class ChatApp(App[int]):
+class ChatApp(ChatActions):
     """``lmlab chat``. ``failure`` is the unexpected exception that ended it, for whoever ran it."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -65,6 +65,7 @@ class ChatApp(App[int]):
         Binding("f1", "help", show=False, priority=True),
         Binding("question_mark", "help", show=False),
         Binding("ctrl+end", "follow", show=False),
+        *(Binding(entry.key, f"view({name!r})", id=name, show=False, priority=True) for name, entry in VIEWS.items()),
     ]
 
     class EventsWaiting(Message):
@@ -92,7 +93,6 @@ class ChatApp(App[int]):
         self._wanted_theme = theme
         self._changes = SamplingChanges(chat)
         self._pace = Pace(clock)
-        self._interrupted_at: float | None = None
         self.transcript = Transcript()
         self.panel = SamplingPanel()
         self.header = Header()
@@ -156,6 +156,18 @@ class ChatApp(App[int]):
         with self._pace.update():
             self._drain()
             self._show_all()
+            if isinstance(self.screen, ChatView):
+                self.screen.catch_up()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Over the chat, only what does not act on something that is out of sight."""
+        if isinstance(self.screen, ChatView):
+            return action not in ("regenerate", "slash", "edit", "follow")
+        return super().check_action(action, parameters)
+
+    def ask_again(self) -> None:
+        self._ask(self.chat.regenerate)
+        self._show_all()
 
     def _drain(self) -> None:
         for event in self._inbox.drain():
@@ -180,7 +192,7 @@ class ChatApp(App[int]):
             self.header.show(views.header_view(self.chat, self.state, self._model_ref))
             self.panel.show(views.sampling_view(self.chat, self.state))
             self._show_activity()
-        self._show_keys()
+        self.show_keys()
 
     def _show_activity(self) -> None:
         line = model_line(self.state.model, views.model_name(self.chat, self._model_ref))
@@ -189,7 +201,7 @@ class ChatApp(App[int]):
             line = (warning, True) if warning is not None else (views.attached(self.chat), False)
         self.activity.show(*line)
 
-    def _show_keys(self) -> None:
+    def show_keys(self) -> None:
         self.keys_line.show(hints(views.situation(self)))
 
     def _show_turns(self, replying: bool) -> None:
@@ -216,8 +228,8 @@ class ChatApp(App[int]):
         if slash.is_command(text) and not slash.is_message(text):
             # Also when it fails: the next one typed would be glued to it, and the history brings it back.
             self._take(text)
-            self._slash(text.rstrip())
-        elif self._slash(text.rstrip()) if slash.is_message(text) else self._ask(lambda: self.chat.send(text)):
+            self.run_slash(text.rstrip())
+        elif self.run_slash(text.rstrip()) if slash.is_message(text) else self._ask(lambda: self.chat.send(text)):
             self._take(text)
         self._show_all()
 
@@ -247,7 +259,7 @@ class ChatApp(App[int]):
         self.transcript.follow()
         return True
 
-    def _slash(self, line: str) -> bool:
+    def run_slash(self, line: str) -> bool:
         asks = slash.is_message(line) or line.split()[0] == "/regen"
         results: list[slash.SlashResult] = []
         run = self._ask if asks else self._try
@@ -267,69 +279,6 @@ class ChatApp(App[int]):
         self._show_all()
         return True
 
-    def action_slash(self, line: str) -> None:
-        self._slash(line)
-
-    def action_regenerate(self) -> None:
-        self._ask(self.chat.regenerate)
-        self._show_all()
-
-    def action_stop(self) -> None:
-        self.chat.stop()
-
-    def action_interrupt(self) -> None:
-        """Copy what is selected, else stop the reply, else quit at the second time."""
-        now = monotonic()
-        if selected := self.prompt.selected_text or self.screen.get_selected_text():
-            self.copy_to_clipboard(selected)
-            self.screen.clear_selection()
-            self.prompt.move_cursor(self.prompt.cursor_location)
-            self.activity.flash(f"copied {len(selected):,} characters")
-        elif self.chat.replying:
-            self.chat.stop()
-        elif self._interrupted_at is not None and now - self._interrupted_at < _QUIT_WITHIN_S:
-            self.exit(0)
-        else:
-            self._interrupted_at = now
-            self.activity.flash("ctrl+c again quits")
-        self._show_keys()
-
-    def action_leave(self) -> None:
-        self.exit(0)
-
-    def action_help(self) -> None:
-        from lmlab.tui.screens import HelpScreen
-
-        if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen([(command.usage, command.help) for command in slash.COMMANDS]))
-
-    def action_follow(self) -> None:
-        self.transcript.follow()
-
-    def action_edit(self) -> None:
-        """Let the person write in their own editor."""
-        try:
-            command = editor.editor_command()
-            with suspended(self):
-                text = editor.edit(self.prompt.text, command)
-        except LmlabError as error:
-            self.activity.flash(str(error))
-            return
-        if text != self.prompt.text:
-            self.prompt.recall(text)
-        self.prompt.focus()
-
-    def action_toggle_theme(self) -> None:
-        self.theme = themes.LIGHT.name if self.current_theme.dark else themes.DARK.name
-
-    def action_copy_reply(self) -> None:
-        replies = [turn.content for turn in self.chat.turns if turn.reply is not None]
-        if replies:
-            self.copy_to_clipboard(replies[-1])
-            self.activity.flash(f"copied {len(replies[-1]):,} characters")
-        else:
-            self.activity.flash("there is no reply to copy yet")
-
     @on(Prompt.Wanted)
     def _on_wanted(self, event: Prompt.Wanted) -> None:
         match event.what:
@@ -345,7 +294,7 @@ class ChatApp(App[int]):
                     self.activity.unflash()
             case where:
                 self.transcript.go(where)
-        self.call_after_refresh(self._show_keys)
+        self.call_after_refresh(self.show_keys)
 
     # The sampling panel
 
@@ -376,11 +325,11 @@ class ChatApp(App[int]):
     @on(Prompt.Completing)
     @on(Transcript.FollowingChanged)
     def _on_keys_changed(self) -> None:
-        self._show_keys()
+        self.show_keys()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.screen.set_class(event.widget is self.panel, "-panel-open")
-        self._show_keys()
+        self.show_keys()
 
     def _complete(self, line: str) -> list[Offer]:
         return [Offer(text, views.command_help(text)) for text in complete(line, self._model_names) if text != line]
