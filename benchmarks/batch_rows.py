@@ -74,6 +74,7 @@ def main() -> None:
                 opener=open_fake,
                 resolve=lambda ref: plan.model,
                 listener=lambda event: None,
+                at_once=True,
             ).run()
         seconds = time.perf_counter() - begin
     print(json.dumps({"seconds": seconds, "memory": most_memory()}))

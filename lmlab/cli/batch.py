@@ -350,6 +350,7 @@ class _Job:
                 listener=lambda event: screen.show(event, run, self.source.size),
                 ordered=results.ordered,
                 retries=1 if retries is None else retries,
+                at_once=self.source.rewindable,
                 template_folder=self.paths.prompts,
             )
             with first_interrupt(run.cancel), constraint_named(self.plans[0].task.constraint):

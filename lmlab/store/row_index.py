@@ -6,12 +6,15 @@ A temporary database of one process, gone with it. Knows nothing of files or for
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 
 from lmlab.errors import StoreError
+
+GROUP = 500
+"""How many rows may be asked for at once: SQLite takes no more than 999 values a statement where it is old."""
 
 # The most memory the pages take; beyond it SQLite writes them to its temporary file.
 _CACHE_KIB = 16 << 10
@@ -28,7 +31,7 @@ _PUT = (
     " file = excluded.file, start = excluded.start, length = excluded.length, failed = excluded.failed,"
     " correct = excluded.correct WHERE failed"
 )
-_COUNT = "INSERT INTO content VALUES (?, 1) ON CONFLICT (digest) DO UPDATE SET times = times + 1 RETURNING times"
+_COUNT = "INSERT INTO content VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET times = excluded.times"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +74,17 @@ class RowIndex:
             self._connection.executemany(_PUT, sorted(map(_columns, lines), key=itemgetter(0)))
 
     def get(self, key: str) -> IndexedLine | None:
-        try:
-            found = self._connection.execute(
-                "SELECT file, start, length, failed, correct FROM line WHERE key = ?", (bytes.fromhex(key),)
-            ).fetchone()
-        except sqlite3.Error as error:
-            raise _failed(error) from error
-        if found is None:
-            return None
-        correct = None if found[4] is None else bool(found[4])
-        return IndexedLine(key, found[0], found[1], found[2], bool(found[3]), correct)
+        return self.get_all((key,))[0]
+
+    def get_all(self, keys: Sequence[str]) -> list[IndexedLine | None]:
+        """Return what is known of each of ``keys``, at most GROUP."""
+        blobs = [bytes.fromhex(key) for key in keys]
+        with _told():
+            rows = self._connection.execute(
+                f"SELECT key, file, start, length, failed, correct FROM line WHERE key IN ({_places(blobs)})", blobs
+            )
+            found = {row[0]: row[1:] for row in rows}
+        return [_line(key, found.get(blob)) for key, blob in zip(keys, blobs, strict=True)]
 
     def forget(self, key: str) -> None:
         with _told():
@@ -108,17 +112,36 @@ class RowIndex:
                 self._connection.execute("SELECT EXISTS (SELECT 1 FROM line WHERE file = ?)", (file,)).fetchone()[0]
             )
 
-    def occurrence(self, content: bytes) -> int:
-        """Return how often ``content`` was asked for before: 0 the first time."""
-        try:
-            times: int = self._connection.execute(_COUNT, (content,)).fetchall()[0][0]
-        except sqlite3.Error as error:
-            raise _failed(error) from error
-        return times - 1
+    def occurrences(self, contents: Sequence[bytes]) -> list[int]:
+        """Count each of ``contents``, at most GROUP, and return how often it was counted before: 0 the first time."""
+        with _told():
+            rows = self._connection.execute(
+                f"SELECT digest, times FROM content WHERE digest IN ({_places(contents)})", contents
+            )
+            times: dict[bytes, int] = dict(rows)
+            before = []
+            for content in contents:
+                before.append(times.get(content, 0))
+                times[content] = before[-1] + 1
+            self._connection.executemany(_COUNT, sorted(times.items()))
+        return before
 
     def close(self) -> None:
         with _told():
             self._connection.close()
+
+
+def _places(values: Sequence[object]) -> str:
+    if len(values) > GROUP:
+        raise ValueError(f"{len(values)} rows are asked for at once, and {GROUP} is the most")
+    return ",".join("?" * len(values))
+
+
+def _line(key: str, found: tuple[int, int, int, int, int | None] | None) -> IndexedLine | None:
+    if found is None:
+        return None
+    file, start, length, failed, correct = found
+    return IndexedLine(key, file, start, length, bool(failed), None if correct is None else bool(correct))
 
 
 def _columns(line: IndexedLine) -> tuple[bytes, int, int, int, bool, bool | None]:

@@ -8,7 +8,7 @@ import pytest
 
 from lmlab.errors import StoreError
 from lmlab.store import row_index as row_index_module
-from lmlab.store.row_index import IndexedLine, RowIndex
+from lmlab.store.row_index import GROUP, IndexedLine, RowIndex
 
 
 def line(number: int, start: int = 0, *, failed: bool = False, file: int = 0) -> IndexedLine:
@@ -61,9 +61,9 @@ def test_it_knows_which_files_have_lines(index: RowIndex) -> None:
 
 def test_occurrences_are_counted_by_content(index: RowIndex) -> None:
     contents = [b"a" * 16, b"b" * 16, b"a" * 16, b"a" * 16]
-    assert [index.occurrence(content) for content in contents] == [0, 0, 1, 2]
+    assert index.occurrences(contents) == [0, 0, 1, 2]
     index.clear()
-    assert index.occurrence(b"b" * 16) == 1
+    assert index.occurrences([b"b" * 16]) == [1]
 
 
 def test_more_rows_than_the_cache_holds_are_all_found(index: RowIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +95,9 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match=r"index of a batch failed \(database or disk is full\): make room"):
         index.put_all(line(number) for number in range(10_000))
     index.close()
+
+
+def test_more_than_a_group_at_once_is_refused(index: RowIndex) -> None:
+    assert index.get_all([f"{number:032x}" for number in range(GROUP)]) == [None] * GROUP
+    with pytest.raises(ValueError, match="501 rows"):
+        index.get_all([f"{number:032x}" for number in range(GROUP + 1)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -75,11 +75,11 @@ class Output(ABC):
         return FileOutput(path, runs, force=force)
 
     @abstractmethod
-    def find(self, key: str) -> Known:
-        """Return what is known of a row: nothing, its result, or its failure."""
+    def find(self, keys: Sequence[str]) -> list[Known]:
+        """Return what is known of each row, at most row_index.GROUP: nothing, its result, or its failure."""
 
     def state(self, key: str) -> State:
-        return self.find(key).state
+        return self.find((key,))[0].state
 
     @abstractmethod
     def write(self, key: str, record: Mapping[str, Any]) -> None:
@@ -154,8 +154,8 @@ class StreamOutput(Output):
         self._send = send
         self._release = release
 
-    def find(self, key: str) -> Known:
-        return NEW
+    def find(self, keys: Sequence[str]) -> list[Known]:
+        return [NEW] * len(keys)
 
     def write(self, key: str, record: Mapping[str, Any]) -> None:
         self._send(self._line(key, record))

@@ -6,7 +6,7 @@ Every line goes to the disk whole or not at all; a later line of a failed row re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,12 +53,8 @@ class FileOutput(Output):
     def lasting(self) -> bool:
         return True
 
-    def find(self, key: str) -> Known:
-        found = self._index.get(key)
-        if found is None:
-            return NEW
-        place = found.start if found.file == _RESULTS else None
-        return Known("failed" if found.failed else "done", place, found.correct)
+    def find(self, keys: Sequence[str]) -> list[Known]:
+        return [_known(found) for found in self._index.get_all(keys)]
 
     def write(self, key: str, record: Mapping[str, Any]) -> None:
         self._append(_RESULTS, key, record)
@@ -212,6 +208,13 @@ class FileOutput(Output):
             if _SKIPPED in self._files:
                 stack.callback(self._files[_SKIPPED].close_or_remove)
             stack.callback(self._files[_RESULTS].close)
+
+
+def _known(found: IndexedLine | None) -> Known:
+    if found is None:
+        return NEW
+    place = found.start if found.file == _RESULTS else None
+    return Known("failed" if found.failed else "done", place, found.correct)
 
 
 def _ended(data: bytes) -> bytes:

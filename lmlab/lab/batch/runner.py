@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from lmlab.backends import Backend, Loading, LoadSpec, Ready, Status, StatusSink, Stopped
 from lmlab.errors import LmlabError
@@ -32,7 +32,7 @@ from lmlab.lab.best_of import Choice, Selector, open_selector
 from lmlab.lab.result import Source
 from lmlab.lab.selector_models import SelectorModels
 from lmlab.models import ModelFile
-from lmlab.store.row_index import RowIndex
+from lmlab.store.row_index import GROUP, RowIndex
 
 # Rows that may wait for an earlier one's line before no further is begun.
 _HELD = 1000
@@ -62,8 +62,18 @@ class LeftOut:
 BatchEvent: TypeAlias = Loading | Stopped | Loaded | Advanced | LeftOut
 
 
+class _Keyed(NamedTuple):
+    """A row for a run: its number among all of these, and the row's key in the run."""
+
+    number: int
+    row: Row | BadRow
+    run: str
+    key: str
+
+
 class BatchRun:
-    """Run once. ``rows`` gives the input from its beginning each time; ``output`` stays open.
+    """Run once. ``rows`` gives the input from its beginning each time; ``output`` stays open. ``at_once``: all rows are
+    there, none has to be waited for.
 
     ``plans`` that are loaded alike share one worker, those after them wait until it is done. ``listener`` is called on
     the thread that runs, ``resolve`` finds the models that selectors name.
@@ -80,6 +90,7 @@ class BatchRun:
         listener: Callable[[BatchEvent], None],
         ordered: bool = False,
         retries: int = 1,
+        at_once: bool = False,
         template_folder: Path | None = None,
     ) -> None:
         self.summary = Summary({plan.label: Tally() for plan in plans})
@@ -91,6 +102,8 @@ class BatchRun:
         self._listener = listener
         self._ordered = ordered
         self._retries = retries
+        self._at_once = at_once
+        self._together = 1
         self._template_folder = template_folder
         self._cancelled = False
         self._inbox: Inbox = queue.SimpleQueue()
@@ -115,7 +128,7 @@ class BatchRun:
             self.summary.seconds = time.perf_counter() - begun
         self.summary.interrupted = self._cancelled
         if self._ordered and not self._cancelled and (len(groups) > 1 or self._mixed):
-            self._output.reorder(key for _, _, _, key in self._keys(tuple(self._runs)))
+            self._output.reorder(one.key for group in self._keys(tuple(self._runs)) for one in group)
         return self.summary
 
     def _run_group(self, runs: tuple[str, ...]) -> None:
@@ -172,34 +185,49 @@ class BatchRun:
 
     # Rows
 
-    def _keys(self, runs: tuple[str, ...]) -> Iterator[tuple[int, Row | BadRow, str, str]]:
-        """Return each row for each run: its number among these, the row, the run and the row's key in it."""
+    def _keys(self, runs: tuple[str, ...]) -> Iterator[list[_Keyed]]:
+        """Return each row for each run, in groups of at most ``_together`` of them."""
         number = 0
+        rows = iter(self._rows())
         with closing(RowIndex()) as seen:
-            for row in self._rows():
-                self.summary.position = row.position
-                content = row_content(row)
-                occurrence = seen.occurrence(content)
-                for run in runs:
-                    yield number, row, run, content_key(run, content, occurrence)
-                    number += 1
+            while group := list(islice(rows, max(1, self._together // len(runs)))):
+                self.summary.position = group[-1].position
+                contents = [row_content(row) for row in group]
+                keyed = []
+                for row, content, occurrence in zip(group, contents, seen.occurrences(contents), strict=True):
+                    for run in runs:
+                        keyed.append(_Keyed(number, row, run, content_key(run, content, occurrence)))
+                        number += 1
+                yield keyed
 
     def _works(self, runs: tuple[str, ...]) -> Iterator[Work]:
         last = -1
-        for number, row, run, key in self._keys(runs):
-            if self._cancelled:
-                return
-            known = self._output.find(key)
-            if known.state == "done":
-                self._pass_over(self.summary.tally(self._runs[run].label), known)
-                self._order.put(number, None)
-                if known.place is not None:
-                    self._mixed = self._mixed or known.place < last
-                    last = known.place
-            else:
-                # What is written now goes behind all that is there.
-                last = sys.maxsize
-                yield Work(number, key, row, self._runs[run], run)
+        self._together = 1
+        for keyed in self._keys(runs):
+            found = self._known_of(keyed)
+            for (number, row, run, key), known in zip(keyed, found, strict=True):
+                if self._cancelled:
+                    return
+                if known.state == "done":
+                    self._pass_over(self.summary.tally(self._runs[run].label), known)
+                    self._order.put(number, None)
+                    if known.place is not None:
+                        self._mixed = self._mixed or known.place < last
+                        last = known.place
+                else:
+                    # What is written now goes behind all that is there.
+                    last = sys.maxsize
+                    yield Work(number, key, row, self._runs[run], run)
+            # A row that is to be answered must not wait for those behind it, which a stream may bring much later.
+            all_done = self._at_once and all(known.state == "done" for known in found)
+            self._together = min(2 * self._together, GROUP) if all_done else 1
+
+    def _known_of(self, keyed: list[_Keyed]) -> list[Known]:
+        """Return what the output knows of each; one row for many runs may be more than can be asked at once."""
+        keys = [one.key for one in keyed]
+        return [
+            known for start in range(0, len(keys), GROUP) for known in self._output.find(keys[start : start + GROUP])
+        ]
 
     def _pass_over(self, tally: Tally, known: Known) -> None:
         tally.skipped += 1

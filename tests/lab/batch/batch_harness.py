@@ -78,6 +78,7 @@ class Bench:
     def run(self, found: Iterable[Row | BadRow], *plans: Plan, **options: Any) -> Summary:
         asked = plans or (self.plan(),)
         kept = list(found)
+        options.setdefault("at_once", True)
         with Output.open(self.out, [plan.fingerprint() for plan in asked]) as output:
             self.last = BatchRun(
                 asked,

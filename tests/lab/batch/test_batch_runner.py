@@ -68,6 +68,23 @@ def test_new_rows_are_added_to_what_is_done(bench: Bench) -> None:
     assert len(bench.backends[1].requests) == 3
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_holes_among_many_done_rows_are_filled(bench: Bench, at_once: bool, ordered: bool) -> None:
+    """Enough of them that they are looked up in groups, equal rows and another variant among them."""
+    found = rows(*({"prompt": f"Say {number % 900}"} for number in range(1500)))
+    holes = {0, 1, 700, 1024, 1499}
+    plans = (bench.plan("one"), bench.plan("two", seed=1))
+    bench.run([row for row in found if row.number - 1 not in holes], *plans, at_once=at_once)
+    bench.backends.clear()
+    summary = bench.run(found, *plans, at_once=at_once, ordered=ordered)
+    assert (summary.total.skipped, summary.total.rows) == (2 * (1500 - len(holes)), 2 * len(holes))
+    lines = bench.lines()
+    assert len({line["key"] for line in lines}) == len(lines) == 3000
+    if ordered:
+        assert [line["input"]["prompt"] for line in lines[::2]] == [f"Say {number % 900}" for number in range(1500)]
+
+
 def test_a_rows_answer_depends_on_neither_neighbours_nor_resuming(bench: Bench) -> None:
     bench.run(prompts(4))
     whole = {line["id"]: (line["key"], line["sampling"]["seed"]) for line in bench.lines()}
