@@ -67,8 +67,8 @@ class Renderer:
         self.missing = tuple(name for name in _required(template) if name not in self.fixed)
         self._pool = pool_of(template, self.technique)
         self.shots = shots_of(template, approach, self.technique, self._pool)
-        shown = [template.examples[index].inputs for index in self._pool]
-        self._picker = Picker(shown, self.shots, approach.pick, approach.pick_seed)
+        pooled = [template.examples[index].inputs for index in self._pool]
+        self._picker = Picker(pooled, self.shots, approach.pick, approach.pick_seed)
         answer = template.answer or Answer()
         self._form = self._read_form(answer)
         self._check = answer.check
@@ -77,7 +77,8 @@ class Renderer:
         style = approach.style or template.style
         self._inline = style == "inline" and self.shots > 0
         self._layout = self._lay_out(style)
-        self._stop = _stop(template, self._beginning(self._input, {}))
+        shown = self.shots > 0 or not self.reasons
+        self._stop = _stop(template, self._beginning(self._input, {}), shown)
         self._worked = [self._work(template.examples[index]) for index in self._pool] if self.shots else []
         self._skeleton = self._find_skeleton(turned=style == "turns")
         self.fingerprint = fingerprint_of(template, self.technique, self.shots, approach, style, self.fixed)
@@ -225,8 +226,12 @@ def _required(template: PromptTemplate) -> list[str]:
     return [name for name, given in template.inputs.items() if given.required]
 
 
-def _stop(template: PromptTemplate, beginning: str) -> tuple[str, ...]:
-    """Return what ends a base model's reply: the template's own, and where it would begin with another input."""
+def _stop(template: PromptTemplate, beginning: str, shown: bool) -> tuple[str, ...]:
+    """Return what ends a base model's reply: the template's own, and where it would begin with another input.
+
+    Unless it was ``shown`` what a reply looks like, a blank line ends none: reasoning goes on in paragraphs.
+    """
     first = beginning.partition("\n")[0].rstrip()
     own = [f"\n\n{first}"] if len(first) >= _SHORTEST_STOP else []
-    return tuple(dict.fromkeys([*template.stop, *own]))
+    given = [text for text in template.stop if shown or text.strip()]
+    return tuple(dict.fromkeys([*given, *own]))

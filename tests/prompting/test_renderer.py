@@ -378,3 +378,13 @@ def test_answers_are_read_and_checked(feel: PromptTemplate) -> None:
     assert renderer.read_answer(" good.", "It is") == renderer.read_answer("It is good.") == "good"
     assert renderer.check("Good.", "good")
     assert not renderer.check(None, "good")
+
+
+def test_a_blank_line_ends_no_reasoning_that_was_not_shown() -> None:
+    template = make(HEAD + POOL + 'stop: ["\\n\\n", END]\n')
+    stops = {
+        technique: Renderer(template, Approach(technique=technique)).render({"text": "x"}).stop
+        for technique in ("zero-shot", "few-shot", "cot")
+    }
+    assert stops["zero-shot"] == stops["few-shot"] == ("\n\n", "END", "\n\nText:")
+    assert stops["cot"] == ("END", "\n\nText:")
