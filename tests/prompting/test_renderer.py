@@ -380,7 +380,7 @@ def test_answers_are_read_and_checked(feel: PromptTemplate) -> None:
     assert not renderer.check(None, "good")
 
 
-def test_a_blank_line_ends_no_reasoning_that_was_not_shown() -> None:
+def test_a_blank_line_ends_no_reasoning_that_was_not_shown(make: Any) -> None:
     template = make(HEAD + POOL + 'stop: ["\\n\\n", END]\n')
     stops = {
         technique: Renderer(template, Approach(technique=technique)).render({"text": "x"}).stop
