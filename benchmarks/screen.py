@@ -3,7 +3,8 @@
     python benchmarks/screen.py [--model smollm2] [--keys 200] [--stops 10]
 
 - start-up: `lmlab --version`; `lmlab chat` to its first paint, and to a model that answers;
-- keys: from a key to its character on the screen while a reply streams (median, p95, worst);
+- keys: from a key to its character on the screen while a reply streams (median, p95, worst), and while four candidates
+  stream in columns beside each other;
 - Esc: from the key to the last piece of the reply, while it streams, and in the middle of a long prompt.
 Textual waits up to 0.1 s after Esc to tell it from the beginning of another key; that is part of the figures.
 """
@@ -45,9 +46,9 @@ def version_s(rounds: int = 15) -> list[float]:
     return times
 
 
-def start_chat(model: Path, home: str) -> tuple[Terminal, float, float]:
+def start_chat(model: Path, home: str, *options: str, columns: int = 100) -> tuple[Terminal, float, float]:
     """Return a chat that is ready for a message, and the seconds to its first paint and to the loaded model."""
-    terminal = Terminal(["chat", str(model), "--temp", "0.9"], {"LMLAB_HOME": home})
+    terminal = Terminal(["chat", str(model), "--temp", "0.9", *options], {"LMLAB_HOME": home}, columns)
     painted = terminal.wait_for(lambda output: b"lmlab" in output) - terminal.started
     # Typed before the model is there: the reply's first tokens show that it is.
     ready = terminal.wait_for(lambda output: re.search(rb"CPU|GPU|CUDA|Metal", output) is not None) - terminal.started
@@ -158,6 +159,9 @@ def main() -> None:
         terminal.drain(0.5)
         report("Esc to stopped, streaming", stops_s(terminal, arguments.stops))
         report("Esc to stopped, reading a prompt", prefill_stops_s(terminal, max(3, arguments.stops // 2), home))
+        terminal.close()
+        terminal, _, _ = start_chat(model, home, "--best-of", "4", columns=200)
+        report("key to screen, four columns", keys_s(terminal, arguments.keys))
         terminal.close()
 
 

@@ -27,7 +27,19 @@ from typing import Any, TypeAlias
 import llama_cpp
 from table import NotMeasured
 
-from lmlab.backends import Encode, Encoded, Event, Failed, Finished, LoadSpec, ModelInfo, Prompt, Request, Token
+from lmlab.backends import (
+    Encode,
+    Encoded,
+    Event,
+    Failed,
+    Finished,
+    LoadSpec,
+    ModelInfo,
+    Prompt,
+    Question,
+    Request,
+    Token,
+)
 from lmlab.backends.local import LocalBackend
 from lmlab.sampling import SamplingParams
 
@@ -113,13 +125,18 @@ class Lmlab:
         self._backend.generate(Request(f"request-{self._sent}", prompt, sampling, **request), reply.take)
         return reply
 
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the token ids of ``prompt``."""
+    def ask(self, question: Question) -> Event:
+        """Return the answer to ``question``. Raises what it failed of."""
         answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._backend.ask(Encode("encode", prompt), answers.put)
+        self._backend.ask(question, answers.put)
         answer = answers.get()
         if isinstance(answer, Failed):
             raise answer.error
+        return answer
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the token ids of ``prompt``."""
+        answer = self.ask(Encode("encode", prompt))
         assert isinstance(answer, Encoded)
         return answer.tokens
 

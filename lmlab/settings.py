@@ -37,6 +37,11 @@ class Paths:
         return self.data / "models"
 
     @property
+    def headers(self) -> Path:
+        """A JSON file: what was read of models' headers, so that a list of them is quick."""
+        return (self.cache or self.data) / "headers.json"
+
+    @property
     def snapshots(self) -> Path:
         """A folder: prefixes that outlive the program."""
         return (self.cache or self.data) / "snapshots"
@@ -45,6 +50,16 @@ class Paths:
     def prompts(self) -> Path:
         """A folder: a person's own prompt templates."""
         return self.data / "prompts"
+
+    @property
+    def presets(self) -> Path:
+        """A JSON file: a person's own sampling presets."""
+        return self.data / "presets.json"
+
+    @property
+    def comparisons(self) -> Path:
+        """A folder: what comparisons found, a file for each set of variants."""
+        return self.data / "comparisons"
 
     @property
     def last_model(self) -> Path:
@@ -122,7 +137,11 @@ _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT])(i?)B?", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The config file, checked. Absent keys are None or empty. ``snapshot_budget`` in bytes; 0 keeps no snapshots."""
+    """The config file, checked. Absent keys are None or empty. ``snapshot_budget`` in bytes; 0 keeps no snapshots.
+
+    ``keys`` are those of actions on the screen, by their ids; the screen knows which there are. ``model_folders`` are
+    where else to look for models, each an absolute path.
+    """
 
     model: str | None = None
     system: str | None = None
@@ -130,13 +149,15 @@ class Config:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     aliases: Mapping[str, str] = field(default_factory=dict)
     snapshot_budget: int = SNAPSHOT_BUDGET
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    model_folders: tuple[Path, ...] = ()
 
 
 def load_config(path: Path) -> Config:
     """Read the TOML at ``path``; none is an empty config. Raises UsageError that names the file and the key.
 
-    Keys: ``model``, ``system``, ``theme``, ``snapshot_budget`` (a size); tables ``[sampling]`` (names of SamplingParams)
-    and ``[aliases]``.
+    Keys: ``model``, ``system``, ``theme``, ``snapshot_budget`` (a size), ``model_folders``; tables ``[sampling]`` (names of SamplingParams),
+    ``[aliases]`` and ``[keys]``.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -169,6 +190,7 @@ def load_config(path: Path) -> Config:
         budget = _size(values.pop("snapshot_budget")) if "snapshot_budget" in values else SNAPSHOT_BUDGET
     except ValueError as error:
         raise UsageError(f"{path}: snapshot_budget {error}") from None
+    keys = {name: _keys(path, name, value) for name, value in table("keys").items()}
     config = Config(
         model=text("model"),
         system=text("system"),
@@ -176,13 +198,32 @@ def load_config(path: Path) -> Config:
         sampling=sampling,
         aliases=aliases,
         snapshot_budget=budget,
+        keys=keys,
+        model_folders=_folders(path, values.pop("model_folders", [])),
     )
     if values:
         raise UsageError(
             f"{path}: unknown key {next(iter(values))!r}; "
-            "there are model, system, theme, snapshot_budget, [sampling], [aliases]"
+            "there are model, system, theme, snapshot_budget, model_folders, [sampling], [aliases], [keys]"
         )
     return config
+
+
+def _keys(path: Path, name: str, value: object) -> tuple[str, ...]:
+    keys = [value] if isinstance(value, str) else value
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise UsageError(f'{path}: [keys] {name} must be a key in quotes, such as "ctrl+t", or a list of them')
+    return tuple(keys)
+
+
+def _folders(path: Path, value: object) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(folder, str) for folder in value):
+        raise UsageError(f'{path}: model_folders must be a list of folders in quotes, such as ["~/models"]')
+    folders = tuple(expanded(folder) for folder in value)
+    for folder in folders:
+        if not folder.is_absolute():
+            raise UsageError(f"{path}: model_folders {folder}: give the whole path, or begin it with ~/")
+    return folders
 
 
 def _size(value: object) -> int:

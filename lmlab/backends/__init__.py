@@ -26,7 +26,7 @@ from lmlab.worker.messages import (
     Usage,
 )
 from lmlab.worker.prompts import ChatPrompt, Message, Prompt, Role, TextPrompt
-from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, RankPair
+from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, RankPair, Spell, Spelled
 
 __all__ = [
     "Alternative",
@@ -62,6 +62,8 @@ __all__ = [
     "Reweigh",
     "Role",
     "Snapshots",
+    "Spell",
+    "Spelled",
     "Stage",
     "Started",
     "Status",

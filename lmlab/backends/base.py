@@ -52,7 +52,7 @@ class Backend(Protocol):
         """
 
     def ask(self, command: Question, sink: EventSink) -> None:
-        """Ask what is answered by one event, and return at once. ``sink`` gets one Distribution, Encoded, Ranked or Failed."""
+        """Ask what is answered by one event, and return at once. ``sink`` gets one Answer or Failed."""
 
     def close(self) -> None:
         """End everything and give back the memory. Requests under way fail with EngineStopped."""

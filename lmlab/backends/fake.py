@@ -36,7 +36,7 @@ from lmlab.worker.messages import (
     Request,
 )
 from lmlab.worker.prompts import Prompt, TextPrompt
-from lmlab.worker.questions import Encode, Encoded, Rank, Ranked
+from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, Spell, Spelled
 
 __all__ = ["FAKE_SEED", "FAKE_TIMINGS", "FakeBackend", "FakeCandidate", "FakeHandle", "Script", "fake_info"]
 
@@ -83,6 +83,8 @@ class FakeBackend:
     ``requests``, ``updates`` (request id, sampling), ``cancels``, ``candidate_cancels`` (request id, candidate) and
     ``questions`` are what it was asked, in order; ``starts`` counts the loads. A request without a script of its own gets
     ``Script()``. ``scores`` ranks, by the length of the answers unless replaced; ``ask_error`` answers every question.
+    ``texts`` spell tokens, by id: a reply's as it was last said, a prompt's word, whatever a test puts in, else ``<id>``.
+    ``cached`` tokens of what is encoded are in memory, or all of them.
     ``forgetful``: requests that have ended leave nothing behind, so that memory does not grow with their number.
     """
 
@@ -106,6 +108,8 @@ class FakeBackend:
         self.questions: list[Question] = []
         self.scores: Callable[[Rank], Iterable[float]] = lambda rank: [float(len(pair.answer)) for pair in rank.pairs]
         self.ask_error: LmlabError | None = None
+        self.texts: dict[int, str] = {}
+        self.cached = 0
         self.starts = 0
         self.closed = False
         self.state: str = "new"
@@ -153,7 +157,7 @@ class FakeBackend:
         return handle
 
     def ask(self, command: Question, sink: EventSink) -> None:
-        """Answer at once: one token was certain, a token is a word, and ``scores`` ranks."""
+        """Answer at once: one token was certain, a token is a word, ``texts`` spell, and ``scores`` ranks."""
         if not self.forgetful:
             self.questions.append(command)
         error = EngineStopped("the engine was closed") if self.closed else self.ask_error
@@ -166,6 +170,9 @@ class FakeBackend:
         self._become("closed")
         self._fail_all(EngineStopped("the engine was closed"))
 
+    def spell(self, token: int) -> str:
+        return self.texts.get(token, f"<{token}>")
+
     # What tests call
 
     def script(
@@ -177,10 +184,12 @@ class FakeBackend:
         reason: FinishReason = "stop",
         tail: str = "",
         error: LmlabError | None = None,
+        logprobs: Iterable[float] = (),
     ) -> None:
         """Queue the next reply: a piece a token, or a function of the request that returns the pieces."""
         kept = pieces if callable(pieces) or isinstance(pieces, str) else tuple(pieces)
-        self._scripts.append(Script((FakeCandidate(kept, reason, tail),), prompt_tokens, cached, error))
+        candidate = FakeCandidate(kept, reason, tail, logprobs=tuple(logprobs))
+        self._scripts.append(Script((candidate,), prompt_tokens, cached, error))
 
     def script_candidates(
         self, candidates: Iterable[FakeCandidate | str], *, prompt_tokens: int = 10, cached: int = 0
@@ -252,10 +261,17 @@ class FakeBackend:
                 return Distribution(command.request_id, sampling, (Stage("raw", 1, 0.0),), (certain,))
             case Encode():
                 text = _final_text(command.prompt)
-                tokens = tuple(self._words.setdefault(word, len(self._words)) for word in words(text))
-                return Encoded(command.request_id, tokens, text)
+                tokens = tuple(self._word(word) for word in words(text))
+                return Encoded(command.request_id, tokens, text, min(self.cached, len(tokens)))
+            case Spell():
+                return Spelled(command.request_id, tuple(map(self.spell, command.tokens)))
             case Rank():
                 return Ranked(command.request_id, tuple(self.scores(command)))
+
+    def _word(self, word: str) -> int:
+        token = self._words.setdefault(word, len(self._words))
+        self.texts.setdefault(token, word)
+        return token
 
     def _end(self, status: LmlabError, failure: LmlabError) -> None:
         self._error = status

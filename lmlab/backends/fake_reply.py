@@ -41,12 +41,16 @@ def words(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class FakeCandidate:
-    """One continuation to come: its pieces, one a token (of a plain string its words), and how it ends."""
+    """One continuation to come: its pieces, one a token (of a plain string its words), and how it ends.
+
+    ``logprobs`` are its tokens' when asked for; the others have ``logprob``, or -1.
+    """
 
     pieces: Pieces = ("A", " fake", " reply", ".")
     reason: FinishReason = "stop"
     tail: str = ""
     logprob: float | None = None
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +76,23 @@ class Script:
 
 @dataclass(slots=True, eq=False)
 class _Voice:
-    """One candidate under way. Token ids count up from ``first``, so that each token of a request can be told apart."""
+    """One candidate under way. Token ids count up from ``first``, those of ``reply`` with them, so that each token of a
+    request can be told apart."""
 
     script: FakeCandidate
     first: int
     pieces: deque[str]
+    reply: tuple[int, ...] = ()
     said: list[str] = field(default_factory=list)
     ended: CandidateEnded | None = None
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        return tuple(range(self.first, self.first + len(self.said)))
+        return (*self.reply, *(self.first + index for index in range(len(self.reply), self.length)))
+
+    @property
+    def length(self) -> int:
+        return len(self.reply) + len(self.said)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +108,10 @@ class FakeHandle:
     wanted: SamplingParams | None = None
     started: bool = False
     ended: bool = False
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.script.prompt_tokens + len(self.request.reply)
 
     def update(self, sampling: SamplingParams) -> None:
         self.backend.updates.append((self.request.id, sampling))
@@ -121,9 +135,10 @@ class FakeHandle:
         self._prepare()
         self.sampling = self._resolve(self.request.sampling)
         script, name = self.script, self.request.id
-        self.sink(Started(name, script.prompt_tokens, script.cached, self.sampling))
+        begun = "".join(map(self.backend.spell, self.request.reply))
+        self.sink(Started(name, self.prompt_tokens, script.cached, self.sampling, text=begun))
         if self.request.stream:
-            self.sink(Prefill(name, script.prompt_tokens, script.prompt_tokens))
+            self.sink(Prefill(name, self.prompt_tokens, self.prompt_tokens))
 
     def step(self) -> None:
         """Do what one step of an engine does: the start, else a token or the end of each candidate that goes on."""
@@ -147,7 +162,9 @@ class FakeHandle:
     def _prepare(self) -> None:
         if not self.voices:
             self.voices = [
-                _Voice(candidate, 100 * (number + 1), deque(_pieces(candidate.pieces, self.request)))
+                _Voice(
+                    candidate, 100 * (number + 1), deque(_pieces(candidate.pieces, self.request)), self.request.reply
+                )
                 for number, candidate in enumerate(self.script.of(self.request))
             ]
 
@@ -158,10 +175,21 @@ class FakeHandle:
             else:
                 self._end(number, voice.script.reason, voice.script.tail)
             return
-        index = len(voice.said)
-        voice.said.append(voice.pieces.popleft())
+        index, text = voice.length, voice.pieces.popleft()
+        voice.said.append(text)
+        token = voice.tokens[-1]
+        self.backend.texts[token] = text
         if self.request.stream:
-            self.sink(Token(self.request.id, index, voice.first + index, voice.said[-1], candidate=number))
+            self.sink(Token(self.request.id, index, token, text, self._logprob(voice), candidate=number))
+
+    def _logprob(self, voice: _Voice) -> float | None:
+        """Return the log-probability of the last token said, if it is asked for."""
+        if not self.request.logprobs:
+            return None
+        script, place = voice.script, len(voice.said) - 1
+        if place < len(script.logprobs):
+            return script.logprobs[place]
+        return -1.0 if script.logprob is None else script.logprob
 
     def _end(self, number: int, reason: FinishReason, tail: str = "") -> None:
         """End one candidate, and with the last one the request."""
@@ -170,7 +198,8 @@ class FakeHandle:
             return
         if not self.request.stream:
             tail = "".join(voice.said) + tail
-        voice.ended = CandidateEnded(self.request.id, number, reason, tail, voice.tokens, voice.script.logprob)
+        tokens = voice.tokens if self.started else ()
+        voice.ended = CandidateEnded(self.request.id, number, reason, tail, tokens, voice.script.logprob)
         several = len(self.voices) > 1
         if several:
             self.sink(voice.ended)
@@ -181,16 +210,16 @@ class FakeHandle:
     def _finish(self, tail: str) -> None:
         first = self.voices[0].ended
         assert first is not None
-        prompt, cached = (self.script.prompt_tokens, self.script.cached) if self.started else (0, 0)
+        prompt, cached = (self.prompt_tokens, self.script.cached) if self.started else (0, 0)
         usage = Usage(prompt, cached, sum(len(voice.said) for voice in self.voices))
-        used = prompt + len(first.tokens)
+        used = prompt + len(self.voices[0].said)
         self.sink(Finished(self.request.id, first.reason, tail, first.tokens, usage, FAKE_TIMINGS, used, first.logprob))
 
     def _apply(self, wanted: SamplingParams) -> None:
         self.wanted = None
         before, self.sampling = self.sampling, self._resolve(wanted)
         if changes := before.changes(self.sampling):
-            at = max(len(voice.said) for voice in self.voices)
+            at = max(voice.length for voice in self.voices)
             self.sink(Applied(self.request.id, at, self.sampling, changes))
 
     def _resolve(self, asked: SamplingParams) -> SamplingParams:

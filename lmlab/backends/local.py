@@ -16,8 +16,8 @@ from lmlab.backends.base import EventSink, StatusSink, Stopped
 from lmlab.backends.process import WorkerProcess
 from lmlab.errors import EngineStopped, LmlabError, UsageError
 from lmlab.sampling import SamplingParams
-from lmlab.worker.looks import Distribution
 from lmlab.worker.messages import (
+    Answer,
     Cancel,
     Command,
     Events,
@@ -34,7 +34,6 @@ from lmlab.worker.messages import (
     Request,
     Update,
 )
-from lmlab.worker.questions import Encoded, Ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +217,7 @@ class LocalBackend:
             case Events(events):
                 for event in events:
                     with self._changed:
-                        ended = isinstance(event, Finished | Failed | Distribution | Encoded | Ranked)
+                        ended = isinstance(event, Finished | Failed | Answer)
                         sink = self._sinks.pop(event.request_id, None) if ended else self._sinks.get(event.request_id)
                         self._unheard.pop(event.request_id, None)
                     if sink is not None:

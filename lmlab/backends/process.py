@@ -26,9 +26,9 @@ LONGEST_SOCKET_PATH = 100
 
 
 class WorkerProcess:
-    """One ``python -m lmlab.worker``. ``connection`` is there after ``connect``."""
+    """One ``python -m lmlab.worker``, or another program of that package. ``connection`` is there after ``connect``."""
 
-    def __init__(self, log_folder: Path) -> None:
+    def __init__(self, log_folder: Path, *, program: str = "lmlab.worker") -> None:
         private_folder(log_folder)
         _prune(log_folder)
         self.log = log_folder / f"worker-{secrets.token_hex(4)}.log"
@@ -38,7 +38,7 @@ class WorkerProcess:
         with os.fdopen(descriptor, "wb") as log:
             # -P: a folder called lmlab where the person happens to be is not this program.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "lmlab.worker"],
+                [sys.executable, "-P", "-m", program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -54,6 +54,18 @@ def complete_template(incomplete: str) -> list[tuple[str, str]]:
     ]
 
 
+def complete_preset(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of sampling presets that begin with ``incomplete``, each with a few words."""
+    from lmlab.lab.presets import BUILT_IN, Presets
+
+    try:
+        known = Presets(Paths.find().presets).all()
+    except LmlabError:
+        # A file that cannot be read is reported by the command itself, not while someone types it.
+        known = BUILT_IN
+    return [(preset.name, preset.about) for preset in known if preset.name.startswith(incomplete)]
+
+
 def _names() -> Iterator[tuple[str, str]]:
     """Yield each model once: by its name where it has one, else by its path."""
     for entry in ENTRIES:

@@ -16,9 +16,10 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from lmlab.cli.complete import complete_model
+from lmlab.cli.complete import complete_model, complete_preset
 from lmlab.errors import UsageError
 from lmlab.sampling import BY_NAME, DEFAULTS, SamplingParams, recommended
+from lmlab.settings import Paths
 
 # What a model would recommend that recommends all it can.
 _RECOMMENDABLE = recommended(lambda key: 1).to_dict()
@@ -81,6 +82,17 @@ def _sampling(name: str, *names: str, metavar: str) -> Any:
 class SamplingOptions:
     """How tokens are drawn. Texts as typed: the sampling parameters know their own ranges."""
 
+    preset: Annotated[
+        str | None,
+        option(
+            "--preset",
+            metavar="NAME",
+            help="Draw as a preset does: greedy, precise, balanced, creative, or one of your own, which /preset save "
+            "in a chat keeps. The options below go over it.",
+            panel="Sampling",
+            complete=complete_preset,
+        ),
+    ] = None
     temperature: Annotated[str | None, _sampling("temperature", "--temp", "--temperature", metavar="X")] = None
     top_k: Annotated[str | None, _sampling("top_k", "--top-k", metavar="K")] = None
     top_p: Annotated[str | None, _sampling("top_p", "--top-p", metavar="P")] = None
@@ -103,10 +115,17 @@ class SamplingOptions:
     ] = None
 
     def params(self) -> SamplingParams:
-        """Return what was asked for. Raises SamplingError that names the range."""
+        """Return what was asked for, the preset below the rest. Raises SamplingError that names the range, UsageError for
+        a preset that there is not.
+        """
         numbers = {name: BY_NAME[name].parse(text) for name in BY_NAME if (text := getattr(self, name)) is not None}
         stop = self.stop or lines_of("LMLAB_STOP")
-        return SamplingParams.from_dict({**numbers, **({"stop": tuple(stop)} if stop else {})})
+        asked = SamplingParams.from_dict({**numbers, **({"stop": tuple(stop)} if stop else {})})
+        if self.preset is None:
+            return asked
+        from lmlab.lab.presets import Presets
+
+        return asked.merge(Presets(Paths.find().presets).get(self.preset).sampling)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,8 +137,9 @@ class _PlainChat:
             case "sent" | "resent":
                 self._wait_for_reply()
             case "moved":
-                self._stdout.write(self._chat.turns[-1].content)
-                self._stdout.end_line()
+                if self._chat.turns and self._chat.turns[-1].reply is not None:
+                    self._stdout.write(self._chat.turns[-1].content)
+                    self._stdout.end_line()
             case "model":
                 self._wait_for_model()
         return True
@@ -239,6 +240,8 @@ class _PlainChat:
         if self._standing:
             self._say(self._standing)
         self._drawn, self._standing = 1, ""
+        if (answer := self._chat.prompts.answer_line(*self._chat.turns[-2:])) is not None:
+            self._say(answer)
         if end.reason == "cancelled":
             self._exit_code = report.INTERRUPTED
         self._say(*notices.about_end(end, self._sampling))

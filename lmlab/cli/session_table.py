@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lmlab.terminal_text import one_line
 
 if TYPE_CHECKING:
-    from lmlab.store import Session
+    from lmlab.store import Found, Session, Snippet
 
 _FIELDS = ("id", "title", "model", "messages", "snapshot_bytes", "updated")
 _TITLE, _MODEL = 1, 2
@@ -21,18 +21,24 @@ _NUMBERS = ("messages", "on disk")
 _TITLE_LEAST = 12
 _MODEL_MOST = 24
 _GAP = 2
+_INDENT = " " * 8
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A session, how many ``messages`` its selected path has, and the bytes its snapshots take on disk."""
+    """A session, how many ``messages`` its selected path has, and the bytes its snapshots take on disk.
+
+    ``match`` is what a search found in its messages.
+    """
 
     session: Session
     messages: int
     snapshot_bytes: int
+    match: Snippet | None = None
 
     def to_dict(self) -> dict[str, Any]:
         session = self.session
+        match = {} if self.match is None else {"match": str(self.match)}
         return {
             "id": session.id,
             "title": session.title,
@@ -41,20 +47,34 @@ class Row:
             "snapshot_bytes": self.snapshot_bytes,
             "created": _iso(session.created),
             "updated": _iso(session.updated),
+            **match,
         }
 
 
-def rows(sessions: Sequence[Session], lengths: Mapping[str, int], snapshots: Mapping[str, int]) -> list[Row]:
+def rows(
+    sessions: Sequence[Session],
+    lengths: Mapping[str, int],
+    snapshots: Mapping[str, int],
+    found: Sequence[Found] | None = None,
+) -> list[Row]:
     """Return a row for each of ``sessions``; ``lengths`` and ``snapshots`` leave out those without any."""
-    return [Row(session, lengths.get(session.id, 0), snapshots.get(session.id, 0)) for session in sessions]
+    matches = {one.session.id: one.snippet for one in found or ()}
+    return [
+        Row(session, lengths.get(session.id, 0), snapshots.get(session.id, 0), matches.get(session.id))
+        for session in sessions
+    ]
 
 
-def tab_separated(rows: Sequence[Row]) -> str:
-    """Return a header and a line each; a tab or line end within a field becomes a space."""
-    lines: list[tuple[str, ...]] = [_FIELDS]
+def tab_separated(rows: Sequence[Row], matches: bool) -> str:
+    """Return a header and a line each; a tab or line end within a field becomes a space.
+
+    ``matches``: with a field of what a search found.
+    """
+    fields = (*_FIELDS, "match") if matches else _FIELDS
+    lines: list[tuple[str, ...]] = [fields]
     for row in rows:
-        values = row.to_dict()
-        lines.append(tuple(" ".join(str("" if values[name] is None else values[name]).split()) for name in _FIELDS))
+        values = {"match": None, **row.to_dict()}
+        lines.append(tuple(" ".join(str("" if values[name] is None else values[name]).split()) for name in fields))
     return "".join("\t".join(line) + "\n" for line in lines)
 
 
@@ -83,7 +103,19 @@ def table(rows: Sequence[Row]) -> str:
     console = Console(file=io.StringIO(), color_system=None, width=others + wanted[_TITLE])
     with console.capture() as capture:
         console.print(table)
-    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+    head, *drawn = (line.rstrip() + "\n" for line in capture.get().splitlines())
+    return head + "".join(line + _match_line(row, width) for line, row in zip(drawn, rows, strict=True))
+
+
+def _match_line(row: Row, width: int) -> str:
+    """Return the line below a row that a search found something in, no wider than the terminal."""
+    from rich.text import Text
+
+    if row.match is None:
+        return ""
+    line = Text(f"{_INDENT}{row.match}")
+    line.truncate(max(width, len(_INDENT) + _TITLE_LEAST), overflow="ellipsis")
+    return f"{line.plain}\n"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

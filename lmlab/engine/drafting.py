@@ -98,5 +98,5 @@ def _room(running: Running, size: int) -> int:
     """How many tokens ``running`` may still draw after the next one."""
     room = size - len(running.tokens) - 1
     if running.sampling.max_tokens is not None:
-        room = min(room, running.sampling.max_tokens - running.drawn - 1)
+        room = min(room, running.sampling.max_tokens - running.length - 1)
     return room

@@ -29,7 +29,7 @@ class Drawing:
         request = running.request
         logprob = self._logprob(row, token) if request.logprobs else None
         end = self._vocabulary.is_end(token)
-        events.append(Drawn(request.id, running.candidate, running.drawn, token, end, logprob))
+        events.append(Drawn(request.id, running.candidate, running.length, token, end, logprob))
         group = running.group
         if group.first is None:
             group.first = now
@@ -38,7 +38,7 @@ class Drawing:
             running.ended = True
             return "stop"
         running.tokens.append(token)
-        if running.sampling.max_tokens is not None and running.drawn >= running.sampling.max_tokens:
+        if running.complete:
             return "length"
         return "context" if len(running.tokens) >= self._context.size else None
 
@@ -64,7 +64,7 @@ class Drawing:
             seed = candidate_seed(sampling.seed, running.candidate)
             running.sampler.change(sampling.with_value("seed", seed), running.tokens)
         if changes and running is running.group.live[0]:
-            events.append(Changed(running.request.id, running.drawn, sampling, changes))
+            events.append(Changed(running.request.id, running.length, sampling, changes))
 
     def _logprob(self, row: int, token: int) -> float:
         return log_probability(self._context.logits(row), token)

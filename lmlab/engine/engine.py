@@ -17,13 +17,13 @@ from lmlab.engine.kv_memory import WORTH_SHARING, KvMemory
 from lmlab.engine.prefix_cache import ReusePolicy
 from lmlab.engine.request import (
     Admitted,
-    Ended,
     EndReason,
     EngineEvent,
     EngineRequest,
     Group,
     Inspected,
     Mailbox,
+    Peeked,
     Prefilled,
     Refused,
     Running,
@@ -91,10 +91,14 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether ``step`` has anything to do."""
-        return bool(self._running or self._waiting or self._mailbox.submitted)
+        return bool(self._running or self._waiting or self._mailbox.submitted or self._mailbox.peeks)
 
     def submit(self, request: EngineRequest) -> None:
         self._mailbox.submitted.append(request)
+
+    def peek(self, request_id: str, tokens: tuple[int, ...], scales: Scales) -> None:
+        """Ask how many of ``tokens`` are in the KV cache; a Peeked answers. Nothing is touched."""
+        self._mailbox.peeks.append((request_id, tokens, scales))
 
     def update(self, request_id: str, sampling: SamplingParams) -> None:
         """Change a request's sampling (complete) at its next token; a Changed event says from which."""
@@ -154,6 +158,9 @@ class Engine:
                 for candidate in range(request.candidates)
             ]
             self._waiting.extend(group.live)
+        while self._mailbox.peeks:
+            request_id, tokens, scales = self._mailbox.peeks.popleft()
+            events.append(Peeked(request_id, self._memory.cached(tokens, scales)))
         while self._mailbox.updates:
             request_id, sampling = self._mailbox.updates.popleft()
             for running in self._live(request_id):
@@ -220,6 +227,8 @@ class Engine:
         elif candidate.candidate == 0:
             # Set back before: what it does not find again is decoded again.
             group.cached = min(group.cached, candidate.computed)
+        if candidate.complete:
+            self._end(candidate, "length", events)
 
     def _plan(self) -> list[Slice]:
         plan = plan_step(self._running, self._pace, self._context.batch.capacity, self._context.outputs)
@@ -305,29 +314,9 @@ class Engine:
 
     def _end(self, running: Running, reason: EndReason, events: list[EngineEvent]) -> None:
         held = running.computed
-        request, group = running.request, running.group
         events += self._saving.end(running)
         self._remove(running, keep=True)
-        now = self._clock()
-        first = group.first
-        speculating = self._drafting is not None
-        events.append(
-            Ended(
-                request_id=request.id,
-                candidate=running.candidate,
-                reason=reason,
-                cached=group.cached,
-                restored=group.restored,
-                drawn=running.drawn + running.ended,
-                drafted=running.drafted if speculating else None,
-                accepted=running.accepted if speculating else None,
-                first_s=None if first is None else first - request.received,
-                prefill_s=((first or now) - group.started) if group.admitted else 0.0,
-                decode_s=0.0 if first is None else group.latest - first,
-                total_s=now - request.received,
-                held=held,
-            )
-        )
+        events.append(running.end_event(reason, self._clock(), held=held, speculating=self._drafting is not None))
 
     def _remove(self, running: Running, *, keep: bool) -> None:
         """Take a candidate out, wherever it is, and close what it owns."""

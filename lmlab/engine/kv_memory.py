@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lmlab.engine.prefix_cache import PrefixCache, ReusePolicy, common_prefix
-from lmlab.engine.request import Running
+from lmlab.engine.request import Running, Scales
 from lmlab.llama import Context
 
 KEPT_PREFIXES = {"full": 64, "sliding-window": 64, "recurrent": 4}
@@ -66,7 +66,11 @@ class KvMemory:
 
     def matched(self, candidate: Running) -> int:
         """Return how many of a candidate's tokens need not be decoded."""
-        return self.cache.match(candidate.tokens, candidate.request.scales).length if self._reuse else 0
+        return self.cached(candidate.tokens, candidate.request.scales)
+
+    def cached(self, tokens: Sequence[int], scales: Scales) -> int:
+        """Return how many of ``tokens`` need not be decoded. Changes nothing."""
+        return self.cache.match(tokens, scales).length if self._reuse else 0
 
     def enter(self, candidate: Running) -> int:
         """Give a candidate a sequence that begins with what it can reuse; return how many tokens were restored."""

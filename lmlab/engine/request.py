@@ -36,7 +36,8 @@ class Restorable:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """``tokens`` to continue, at least one. ``sampling`` is complete. ``received`` is when it came (perf_counter).
+    """``tokens`` to continue, at least one; the last ``replied`` of them are the first of the reply. ``sampling`` is
+    complete. ``received`` is when it came (perf_counter).
 
     ``candidates`` continuations are drawn. ``grammar`` constrains each of them. ``save`` asks for the state at the end.
     ``inspect`` draws nothing: the logits after the last token are the answer. ``watched``: somebody reads its tokens as
@@ -55,6 +56,7 @@ class EngineRequest:
     save: bool = False
     inspect: bool = False
     watched: bool = True
+    replied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Prefilled:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Token number ``index``. ``end`` marks the model's own end of generation. ``logprob`` is before any sampler."""
+    """Token number ``index`` of the reply. ``end`` marks the model's own end of generation. ``logprob`` is before any sampler."""
 
     request_id: str
     candidate: int
@@ -131,6 +133,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Peeked:
+    """``cached`` of the tokens asked about are in the KV cache and would not be decoded again."""
+
+    request_id: str
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inspected:
     """The logits after the request's tokens, shape (vocabulary,). It is over."""
 
@@ -150,7 +160,7 @@ class Saved:
     branch: bool = False
 
 
-EngineEvent: TypeAlias = Admitted | Prefilled | Drawn | Changed | Ended | Refused | Inspected | Saved
+EngineEvent: TypeAlias = Admitted | Prefilled | Drawn | Changed | Ended | Refused | Inspected | Peeked | Saved
 
 
 @dataclass(slots=True, eq=False)
@@ -193,8 +203,18 @@ class Running:
 
     @property
     def drawn(self) -> int:
-        """Tokens of the reply so far."""
+        """Tokens drawn so far."""
         return len(self.tokens) - len(self.group.request.tokens)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the reply so far, those that it began with included."""
+        return self.group.request.replied + self.drawn
+
+    @property
+    def complete(self) -> bool:
+        """Whether the reply has as many tokens as it may have."""
+        return self.sampling.max_tokens is not None and self.length >= self.sampling.max_tokens
 
     @property
     def remaining(self) -> int:
@@ -215,11 +235,31 @@ class Running:
         """KV cells that only this candidate holds."""
         return self.computed - (self.lease.length if self.lease else 0)
 
+    def end_event(self, reason: EndReason, now: float, *, held: int, speculating: bool) -> Ended:
+        """Return what is to be said of its end, ``now``; fields as in Ended."""
+        request, group = self.group.request, self.group
+        return Ended(
+            request_id=request.id,
+            candidate=self.candidate,
+            reason=reason,
+            cached=group.cached,
+            restored=group.restored,
+            drawn=self.drawn + self.ended,
+            drafted=self.drafted if speculating else None,
+            accepted=self.accepted if speculating else None,
+            first_s=None if group.first is None else group.first - request.received,
+            prefill_s=((group.first or now) - group.started) if group.admitted else 0.0,
+            decode_s=0.0 if group.first is None else group.latest - group.first,
+            total_s=now - request.received,
+            held=held,
+        )
+
 
 @dataclass(slots=True)
 class Mailbox:
     """What other threads asked for. deque appends and pops are atomic, so no lock is needed."""
 
     submitted: deque[EngineRequest] = field(default_factory=deque)
+    peeks: deque[tuple[str, tuple[int, ...], Scales]] = field(default_factory=deque)
     updates: deque[tuple[str, SamplingParams]] = field(default_factory=deque)
     cancelled: deque[tuple[str, int | None]] = field(default_factory=deque)

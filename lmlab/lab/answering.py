@@ -14,7 +14,7 @@ from lmlab.lab.events import ChatEvent, Choosing, Chosen
 from lmlab.lab.reply import ReplyState
 from lmlab.lab.saving import ReplySaver
 from lmlab.lab.under_way import ReplyUnderWay
-from lmlab.store import Candidacy, Reply, Session, Store, Turn
+from lmlab.store import Candidacy, Pruned, Reply, Session, Store, Turn
 
 
 class Answering:
@@ -46,30 +46,56 @@ class Answering:
 
     def siblings(self, turn: Turn) -> tuple[Turn, ...]:
         """Return the turns with the same parent, ``turn`` among them, oldest first; those under way as they stand."""
-        if turn.parent is None:
-            return (turn,)
         with self.lock:
-            growing = () if self.reply is None else self.reply.candidates
-            live = {state.turn.id: state.snapshot() for state in growing}
-            return tuple(live.get(found.id, found) for found in self._store.children(turn.parent))
+            return self._as_they_stand(self._store.siblings(turn))
+
+    def tree(self, session: str) -> tuple[Turn, ...]:
+        """Return all turns of ``session``, oldest first; those under way as they stand."""
+        with self.lock:
+            return self._as_they_stand(self._store.turns(session))
 
     def select(self, turn: Turn) -> None:
         """Go on from another turn. Raises UsageError while a reply is under way."""
+        self._move(lambda: self._store.select(turn.id))
+
+    def end_at(self, turn: Turn) -> None:
+        """Go on from another turn, and from nothing below it. Raises UsageError while a reply is under way."""
+        self._move(lambda: self._store.end_at(turn.id))
+
+    def prune(self, turn: Turn) -> Pruned:
+        """Remove ``turn`` and all below it. Raises UsageError for what the reply under way belongs to."""
         with self.lock:
-            if self.reply is not None:
-                raise UsageError("a reply is under way: stop it first")
-            self._saver.retry()
-            self.turns = self._store.select(turn.id)
+            growing = () if self.reply is None else self.reply.candidates
+            if turn.id in {one.id for one in self.turns} | {state.turn.id for state in growing} and growing:
+                raise UsageError("a reply is under way there: stop it first")
+            with self._store.transaction():
+                self._saver.retry()
+                pruned = self._store.prune(turn.id)
+                path = None if growing else self._store.path(turn.session)
+            self.turns = self.turns if path is None else path
+        return pruned
+
+    def restore(self, pruned: Pruned) -> None:
+        """Put back what was pruned. Raises UsageError while a reply is under way."""
+
+        def put_back() -> tuple[Turn, ...]:
+            with self._store.transaction():
+                self._store.restore(pruned)
+                return self._store.path(pruned.turn.session)
+
+        self._move(put_back)
 
     def add(self, session: Session, question: Turn, record: Reply, contest: Contest | None) -> ReplyUnderWay:
         """Put the reply to come on disk, a turn for each candidate, the first of them selected; ``begin`` takes it up."""
         self._saver.retry()
         if contest is None:
-            return ReplyUnderWay([ReplyState(self._store.add_turn(session.id, question.id, "", reply=record), record)])
+            turn = self._store.add_turn(session.id, question.id, "", reply=record)
+            return ReplyUnderWay([ReplyState(turn, record)], prompt=question.prompt)
         records = [replace(record, candidate=Candidacy(index, contest.count)) for index in range(contest.count)]
         turns = [self._store.add_turn(session.id, question.id, "", reply=one) for one in records]
         self._store.select(turns[0].id)
-        return ReplyUnderWay([ReplyState(*drawn) for drawn in zip(turns, records, strict=True)], contest)
+        drawn = [ReplyState(*one) for one in zip(turns, records, strict=True)]
+        return ReplyUnderWay(drawn, contest, question.prompt)
 
     def begin(self, turns: tuple[Turn, ...], reply: ReplyUnderWay) -> None:
         """Take up what has been committed: ``reply`` follows ``turns``."""
@@ -124,6 +150,19 @@ class Answering:
             self._listener(Chosen(reply.request_id, reply.snapshot()))
             self._listener(end)
             self._saver.end(reply.candidates, reply.turn)
+
+    def _move(self, act: Callable[[], tuple[Turn, ...]]) -> None:
+        """Do what changes the selected path and returns it."""
+        with self.lock:
+            if self.reply is not None:
+                raise UsageError("a reply is under way: stop it first")
+            self._saver.retry()
+            self.turns = act()
+
+    def _as_they_stand(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        growing = () if self.reply is None else self.reply.candidates
+        live = {state.turn.id: state for state in growing}
+        return tuple(live[turn.id].snapshot() if turn.id in live else turn for turn in turns)
 
     def _settle(self, reply: ReplyUnderWay) -> None:
         # In this order: ``path``, read meanwhile, shows the ended reply either way.

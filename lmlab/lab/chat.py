@@ -6,34 +6,40 @@ Knows nothing of screens or of processes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab import models
 from lmlab.backends import Failed, LoadSpec, ModelInfo, Ready, Status
 from lmlab.errors import LmlabError, UsageError
 from lmlab.lab import export
 from lmlab.lab.answering import Answering
+from lmlab.lab.asking import Asking
+from lmlab.lab.attaching import Attaching
 from lmlab.lab.best_of import SelectorSpec
+from lmlab.lab.chat_presets import ChatPresets
+from lmlab.lab.chat_prompts import ChatPrompts
 from lmlab.lab.chooser import Chooser
-from lmlab.lab.contest import Contest
-from lmlab.lab.conversation import last_asked, messages, read_attachment, refused
-from lmlab.lab.events import ChatEvent, Drawing, Fetching, ModelFailed, Notice, SaveFailed, SelectorFailed
+from lmlab.lab.conversation import last_asked
+from lmlab.lab.events import ChatEvent, Fetching, ModelFailed, Notice, SaveFailed, SelectorFailed
 from lmlab.lab.model_slot import ModelSlot, Opener, OpenModel, Resolve
+from lmlab.lab.presets import Presets
 from lmlab.lab.sampling_words import value_list
-from lmlab.lab.under_way import ReplyUnderWay
 from lmlab.models import ModelFile, Progress
 from lmlab.sampling import DEFAULTS, SamplingParams
 from lmlab.settings import Config, Paths
-from lmlab.store import Attachment, Reply, Session, Store, Turn
+from lmlab.store import Session, Store, Turn
 from lmlab.worker.messages import MOST_CANDIDATES
+
+if TYPE_CHECKING:
+    from lmlab.prompting import Approach
 
 __all__ = ["Chat", "ChatEvent", "Fetching", "ModelFailed", "Notice", "Opener", "Resolve", "SaveFailed"]
 
 
-class Chat:
+class Chat(Asking, Attaching):
     """Methods belong to one thread, the front end's, and return at once.
 
     ``listener`` is called on other threads (the backend's, the one that fetches models), one event at a time. It must
@@ -62,12 +68,13 @@ class Chat:
         remember: Callable[[ModelFile, Paths], None] = models.remember,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.session: Session | None = None
-        self.system: str | None = config.system
+        super().__init__()
+        self.session = None
+        self.system = config.system
         self._given = sampling or SamplingParams()
         self._config_sampling = config.sampling
         self.asked = self._given.merge(config.sampling)
-        self.attachments: tuple[Attachment, ...] = ()
+        self.attachments = ()
         self.store = store
         self._paths = paths
         self._remember = remember
@@ -95,6 +102,8 @@ class Chat:
             say=lambda text: self._tell(Notice(text)),
             fail=lambda error: self._tell(SelectorFailed(error)),
         )
+        self.presets = ChatPresets(self, Presets(paths.presets), lambda text: self._tell(Notice(text)))
+        self.prompts = ChatPrompts(paths.prompts)
         self.best_of = 1
         self.set_best_of(best_of)
         if session is not None:
@@ -108,6 +117,11 @@ class Chat:
     def turns(self) -> tuple[Turn, ...]:
         """The selected path, first message to leaf, the reply under way as far as it has come."""
         return self._answering.path
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of prefixes that outlive the program."""
+        return self._paths.snapshots
 
     @property
     def replying(self) -> bool:
@@ -134,10 +148,12 @@ class Chat:
         """What the next token is drawn with: what was set, else what the model recommends, else the defaults."""
         return self._above_defaults().merge(DEFAULTS)
 
-    def origin(self, name: str) -> Literal["set", "model", "default"]:
+    def origin(self, name: str) -> Literal["set", "template", "model", "default"]:
         """Where the value of ``in_force`` comes from."""
         if getattr(self.asked, name) is not None:
             return "set"
+        if getattr(self._template_sampling, name) is not None:
+            return "template"
         return "default" if getattr(self._above_defaults(), name) is None else "model"
 
     # The model
@@ -196,78 +212,27 @@ class Chat:
                 # Only now: two models that load at once would not know of each other's memory.
                 self._chooser.prepare()
 
-    # The conversation
-
-    def send(self, text: str) -> None:
-        """Put the user's turn on disk and ask for a reply; it waits for a model that is not there yet.
-
-        Raises StoreError, with nothing changed, so that the caller keeps the text; UsageError when a reply is under
-        way, there is no model, or there is nothing to send.
-        """
-        self._may_reply()
-        if not text.strip() and not self.attachments:
-            raise UsageError("there is nothing to send: type a message")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UsageError("the message has a character that is no Unicode text: remove it and send again") from None
-        left_out = bool(self._answering.turns) and refused(self._answering.turns[-1])
-        with self._answering.lock:
-            session = self.session
-            with self.store.transaction():
-                if session is None:
-                    session = self.store.create_session(system=self.system)
-                parent = self._answering.turns[-1].id if self._answering.turns else None
-                question = self.store.add_turn(session.id, parent, text, attachments=self.attachments)
-                reply = self._add_reply(session, question)
-                session = self.store.session(session.id)
-            self._begin(session, (*self._answering.turns, question), reply)
-            self.attachments = ()
-        if left_out:
-            self._tell(Notice("the message before, which could not be sent, is left out of what the model sees"))
-        self._dispatch(reply)
-
-    def regenerate(self) -> None:
-        """Ask for another reply to the last question; the one there stays in the tree. Raises as ``send`` does."""
-        self._may_reply()
-        turns = self._answering.turns
-        if turns and turns[-1].reply is not None:
-            turns = turns[:-1]
-        session = self.session
-        if not turns or session is None:
-            raise UsageError("there is nothing to answer again: send a message first")
-        with self._answering.lock:
-            with self.store.transaction():
-                reply = self._add_reply(session, turns[-1])
-            self._begin(session, turns, reply)
-        self._dispatch(reply)
-
-    def stop(self) -> bool:
-        """End the reply under way; what has arrived stays. Return whether there was one to stop, not stopped before."""
-        reply = self._answering.reply
-        return reply is not None and reply.stop(lambda event: self._answering.hear(reply, event))
-
-    def siblings(self, turn: Turn) -> tuple[Turn, ...]:
-        """Return the replies to the same question, ``turn`` among them, oldest first."""
-        return self._answering.siblings(turn)
-
-    def select(self, turn: Turn) -> None:
-        """Go on from another turn of the session. Raises UsageError while a reply is under way."""
-        self._answering.select(turn)
-
     # What the next reply is made with
 
     def set_sampling(self, name: str, value: Any) -> None:
         """Set a sampling parameter, or unset it with None; a reply under way follows at its next token."""
-        self.asked = self.asked.with_value(name, value)
+        self.set_asked(self.asked.with_value(name, value))
+
+    def set_asked(self, asked: SamplingParams) -> None:
+        """Set all that is asked for at once; a reply under way follows at its next token."""
+        self.asked = asked
         reply = self._answering.reply
         if reply is not None:
             reply.follow(lambda: self.asked)
 
     @property
-    def selector(self) -> SelectorSpec:
-        """What chooses where several candidates are drawn."""
-        return self._chooser.spec
+    def preset(self) -> str | None:
+        """The name of the preset that draws as this chat does, if one does."""
+        return self.presets.current
+
+    def set_preset(self, name: str) -> None:
+        """Draw as a preset does; a reply under way follows. Raises UsageError that says which there are."""
+        self.presets.choose(name)
 
     def set_best_of(self, candidates: int) -> None:
         """Draw so many candidates for each reply from the next on. Raises UsageError."""
@@ -282,6 +247,15 @@ class Chat:
         if self.info is not None:
             self._chooser.prepare()
 
+    def set_template(
+        self, name: str | None, approach: Approach | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Put the next messages through a prompt template; None sends them as they are typed.
+
+        Raises UsageError or PromptError for a template that cannot be used so.
+        """
+        self.prompts.choose(name, approach, variables)
+
     def set_system(self, text: str | None) -> None:
         """Set the system prompt from the next message on; None or nothing is none."""
         system = text or None
@@ -290,28 +264,20 @@ class Chat:
             self.session = replace(self.session, system=system)
         self.system = system
 
-    def attach(self, path: str) -> Attachment:
-        """Read a UTF-8 text file, to go with the next message. Raises UsageError that says what is wrong with it."""
-        attachment = read_attachment(path)
-        self.attachments = (*self.attachments, attachment)
-        return attachment
-
-    def detach(self) -> None:
-        """Let the next message go without files."""
-        self.attachments = ()
-
     # The session
 
     def clear(self) -> None:
         """Begin a new, empty session; the old one stays in the store, with what had arrived of a reply."""
         self._answering.leave()
         self.session, self._answering.turns, self.attachments = None, (), ()
+        self._pruned.clear()
 
     def resume(self, session: Session) -> None:
         """Go on with a session of the store, with the sampling that its last reply ended with."""
         turns = self.store.path(session.id)
         self._answering.leave()
         self.session, self._answering.turns, self.attachments = session, turns, ()
+        self._pruned.clear()
         self.system = session.system
         asked = last_asked(turns)
         if asked is None:
@@ -327,8 +293,10 @@ class Chat:
         """
         if self.session is None:
             raise UsageError("there is nothing to save yet: send a message first")
-        tree = self.store.turns(self.session.id)
-        return export.save(path, self.session, self.turns, tree, overwrite)
+        # Of the store: what is known here does not follow the path that is selected.
+        session = self.store.session(self.session.id)
+        tree, chosen = self.store.turns(session.id), self.store.chosen(session.id)
+        return export.save(path, session, self.turns, tree, chosen, overwrite)
 
     def close(self) -> None:
         """End the reply, the model and any fetching; the store stays open."""
@@ -337,44 +305,14 @@ class Chat:
         self._chooser.close()
         self._slot.close()
 
-    # The reply under way
-
-    def _may_reply(self) -> None:
-        if self.replying:
-            raise UsageError("a reply is under way: wait for it, or stop it first")
-        if self._slot.current is None and not self._slot.opening:
-            raise _no_model()
-
-    def _add_reply(self, session: Session, question: Turn) -> ReplyUnderWay:
-        contest = Contest(self.best_of, self.selector, self._chooser.open) if self.best_of > 1 else None
-        return self._answering.add(session, question, Reply(asked=self.asked, system=self.system), contest)
-
-    def _begin(self, session: Session, turns: tuple[Turn, ...], reply: ReplyUnderWay) -> None:
-        self.session = session
-        self._answering.begin(turns, reply)
-
-    def _dispatch(self, reply: ReplyUnderWay) -> None:
-        """Hand the request to the backend if there is one; else it is done again when there is."""
-        with self._answering.lock:
-            if self._answering.reply is not reply or reply.model is not None or self._slot.opening:
-                return
-            model = self._slot.current
-            if model is None:
-                # Opening it failed just after ``send`` had looked.
-                self._answering.hear(reply, Failed(reply.request_id, _no_model()))
-                return
-            said = messages(self._answering.turns[:-1], self.system, model.fingerprint)
-            session = None if self.session is None else self.session.id
-            request = reply.request(model, self.asked, said, session)
-            if request.candidates > 1:
-                self._tell(Drawing(request.id, request.candidates))
-        handle = model.backend.generate(request, lambda event: self._answering.hear(reply, event))
-        reply.begun(handle, lambda: self.asked)
+    @property
+    def _template_sampling(self) -> SamplingParams:
+        reply = self._answering.reply
+        if reply is None:
+            return self.prompts.sampling
+        return reply.prompt.sampling if reply.prompt is not None else SamplingParams()
 
     def _above_defaults(self) -> SamplingParams:
         model = self._slot.current
-        return self.asked if model is None else model.asked_of(self.asked).merge(model.recommended)
-
-
-def _no_model() -> UsageError:
-    return UsageError("no model is open: open one with /model REF")
+        asked = self.asked.merge(self._template_sampling)
+        return asked if model is None else model.asked_of(asked).merge(model.recommended)

@@ -16,18 +16,24 @@ from lmlab.lab.selectors.candidates import came_to_end, likeliest
 class Contest:
     """``open_selector`` opens ``spec`` for the backend that draws; it may take long where ``spec`` names a model.
 
-    ``fold`` and ``choose`` are for the thread that events come on, ``stop`` for any.
+    ``read_answer`` takes the answer from a candidate's text; None: the whole of it is the answer. ``fold`` and
+    ``choose`` are for the thread that events come on, ``stop`` for any.
     """
 
     def __init__(
-        self, count: int, spec: SelectorSpec, open_selector: Callable[[SelectorSpec, Backend], Selector]
+        self,
+        count: int,
+        spec: SelectorSpec,
+        open_selector: Callable[[SelectorSpec, Backend], Selector],
+        read_answer: Callable[[str], str | None] | None = None,
     ) -> None:
         self.count = count
         self.spec = spec
-        self._gather = Gather(count, _whole)
+        self._read = read_answer or _whole
+        self._gather = Gather(count, self._read)
         self._open_selector = open_selector
         self._own: Backend | None = None
-        self._question = Question((), "", _whole)
+        self._question = Question((), "", self._read)
         self._selector: Selector | None = None
         self._needless: tuple[int, ...] = ()
         self._tell: Callable[[Choice], None] | None = None
@@ -41,7 +47,7 @@ class Contest:
     def begin(self, messages: tuple[Message, ...], own: Backend) -> None:
         """Say what the candidates answer, and the backend that draws them."""
         self._own = own
-        self._question = Question(messages, question_text(messages), _whole)
+        self._question = Question(messages, question_text(messages), self._read)
         if self.spec.model is None:
             # What cannot be opened is said when it should choose: the candidates are worth having without it.
             with suppress(LmlabError):

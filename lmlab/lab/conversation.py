@@ -5,41 +5,13 @@ replies under way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import lmlab.errors
 from lmlab.backends import Message
-from lmlab.errors import PromptError, UsageError
+from lmlab.errors import PromptError
 from lmlab.sampling import SamplingParams
-from lmlab.settings import expanded
 from lmlab.store import Attachment, Turn
-
-ATTACHMENT_LIMIT = 16 * 2**20
-
-
-def read_attachment(path: str) -> Attachment:
-    """Return the UTF-8 text file at ``path``, which may begin with ``~``. Raises UsageError that says what is wrong."""
-    file = expanded(path)
-    try:
-        if file.is_dir():
-            raise UsageError(f"{path} is a folder: give a text file")
-        if not file.exists():
-            raise UsageError(f"no such file: {path}")
-        if not file.is_file():
-            raise UsageError(f"{path} is not an ordinary file: give a text file")
-        with file.open("rb") as stream:
-            data = stream.read(ATTACHMENT_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > ATTACHMENT_LIMIT:
-        raise UsageError(
-            f"{path} has {file.stat().st_size:,} bytes and at most {ATTACHMENT_LIMIT:,} can be attached: attach a part of it"
-        )
-    try:
-        return Attachment(file.name, data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path} is not UTF-8 text (byte {error.start:,}): convert it, or choose a text file"
-        ) from None
 
 
 def compose(text: str, attachments: Sequence[Attachment]) -> str:
@@ -87,6 +59,8 @@ def messages(turns: Sequence[Turn], system: str | None, fingerprint: str | None)
     - A reply's token ids go along when the model of ``fingerprint`` made them and ended in good order; after a crash
       the ids may say more than the text does.
     - A reply without text is left out, and a question that was refused with it: sent again, it would be refused again.
+    - A message that went through a prompt template is what that made of it and its files. Its system message, which
+      chat templates take at the beginning alone, is the user's anywhere else.
     - Neighbours of one role become one message with a blank line between: most templates demand that roles alternate.
     """
     said: list[Message] = []
@@ -98,12 +72,20 @@ def messages(turns: Sequence[Turn], system: str | None, fingerprint: str | None)
         content = compose(turn.content, turn.attachments)
         if turn.reply is not None and not content:
             continue
-        message = Message(turn.role, content, _own_tokens(turn, fingerprint))
-        if said and said[-1].role == message.role:
-            said[-1] = Message(message.role, f"{said[-1].content}\n\n{message.content}")
-        else:
-            said.append(message)
+        if turn.prompt is None:
+            _add(said, Message(turn.role, content, _own_tokens(turn, fingerprint)))
+            continue
+        beginning = all(one.role == "system" for one in said)
+        for message in turn.prompt.messages:
+            _add(said, message if beginning or message.role != "system" else replace(message, role="user"))
     return tuple(said)
+
+
+def _add(said: list[Message], message: Message) -> None:
+    if said and said[-1].role == message.role:
+        said[-1] = Message(message.role, f"{said[-1].content}\n\n{message.content}")
+    else:
+        said.append(message)
 
 
 def _own_tokens(turn: Turn, fingerprint: str | None) -> tuple[int, ...] | None:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lmlab.errors import StoreError, UsageError
-from lmlab.lab.candidate_words import standing
+from lmlab.lab.transcript import to_markdown
 from lmlab.settings import expanded, write_private
-from lmlab.store import Session, Turn, reply_to_dict
+from lmlab.store import Session, Turn, prompt_to_dict, reply_to_dict
+
+FORMAT = 2
+"""Version 1 had no number, and did not say which child of a turn was chosen."""
 
 
-def save(path: str, session: Session, selected: Sequence[Turn], tree: Sequence[Turn], overwrite: bool) -> Path:
-    """Write ``selected`` to a ``.md`` or ``tree`` to a ``.json`` file and return where it is, absolute.
+def save(
+    path: str,
+    session: Session,
+    selected: Sequence[Turn],
+    tree: Sequence[Turn],
+    chosen: Mapping[int, int],
+    overwrite: bool,
+) -> Path:
+    """Write ``selected`` to a ``.md``, or ``tree`` and ``chosen`` to a ``.json`` file; return where it is, absolute.
 
     Raises UsageError when the name ends otherwise or the file exists (unless ``overwrite``), StoreError when it cannot
     be written.
@@ -24,9 +34,9 @@ def save(path: str, session: Session, selected: Sequence[Turn], tree: Sequence[T
     file = expanded(path).absolute()
     kind = file.suffix.lower()
     if kind == ".md":
-        text = to_markdown(session, selected)
+        text = to_markdown(session, selected, places=True)
     elif kind == ".json":
-        text = to_json(session, tree)
+        text = to_json(session, tree, chosen)
     else:
         raise UsageError(f"{path}: end the name in .md for a transcript, or in .json for everything")
     if os.path.lexists(file) and not overwrite:
@@ -42,35 +52,21 @@ def save(path: str, session: Session, selected: Sequence[Turn], tree: Sequence[T
     return file
 
 
-def to_markdown(session: Session, turns: Sequence[Turn]) -> str:
-    """Return the transcript: what was said, by whom, and a line of small print under each reply."""
-    parts = [f"# {session.title or session.id}"]
-    if session.system:
-        parts.append(f"## System\n\n{session.system}")
-    for turn in turns:
-        if turn.reply is None:
-            files = [f"Attached: {file.name} ({len(file.text):,} characters)" for file in turn.attachments]
-            parts.append("\n\n".join(["## You", *files, turn.content]).rstrip())
-        else:
-            name = turn.reply.model or "Reply"
-            parts.append("\n\n".join(part for part in (f"## {name}", turn.content.strip(), _small_print(turn)) if part))
-    return "\n\n".join(parts) + "\n"
-
-
-def to_json(session: Session, tree: Sequence[Turn], *, ascii_only: bool = False) -> str:
+def to_json(session: Session, tree: Sequence[Turn], chosen: Mapping[int, int], *, ascii_only: bool = False) -> str:
     """Return everything as indented JSON."""
-    return json.dumps(to_dict(session, tree), ensure_ascii=ascii_only, indent=2) + "\n"
+    return json.dumps(to_dict(session, tree, chosen), ensure_ascii=ascii_only, indent=2) + "\n"
 
 
-def to_dict(session: Session, tree: Sequence[Turn]) -> dict[str, Any]:
-    """Return the session and all its turns, branches too, as JSON values."""
+def to_dict(session: Session, tree: Sequence[Turn], chosen: Mapping[int, int]) -> dict[str, Any]:
+    """Return the session and all its turns, branches too, as JSON values; ``chosen`` as ``Store.chosen`` has it."""
     return {
+        "lmlab_session": FORMAT,
         "session": {**asdict(session), "created": session.created.isoformat(), "updated": session.updated.isoformat()},
-        "turns": [_turn_to_dict(turn) for turn in tree],
+        "turns": [_turn_to_dict(turn, chosen.get(turn.id)) for turn in tree],
     }
 
 
-def _turn_to_dict(turn: Turn) -> dict[str, Any]:
+def _turn_to_dict(turn: Turn, chosen: int | None) -> dict[str, Any]:
     values: dict[str, Any] = {
         "id": turn.id,
         "parent": turn.parent,
@@ -78,24 +74,12 @@ def _turn_to_dict(turn: Turn) -> dict[str, Any]:
         "content": turn.content,
         "created": turn.created.isoformat(),
     }
+    if chosen is not None:
+        values["chosen"] = chosen
     if turn.attachments:
         values["attachments"] = [asdict(file) for file in turn.attachments]
+    if turn.prompt is not None:
+        values["prompt"] = prompt_to_dict(turn.prompt)
     if turn.reply is not None:
         values["reply"] = reply_to_dict(turn.reply)
     return values
-
-
-def _small_print(turn: Turn) -> str:
-    reply = turn.reply
-    assert reply is not None
-    notes = [said] if (said := standing(reply)) else []
-    if reply.status == "partial":
-        notes.append("cut off")
-    elif reply.finish_reason not in ("stop", None):
-        notes.append(f"ended: {reply.finish_reason}")
-    if reply.error:
-        notes.append(reply.error)
-    if reply.sampling is not None:
-        notes += [f"temperature {reply.sampling.temperature:g}", f"seed {reply.sampling.seed}"]
-    notes += [f"{name} {old} → {new} at token {at}" for at, name, old, new in reply.changes]
-    return f"*{' · '.join(notes)}*" if notes else ""

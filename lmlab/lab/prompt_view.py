@@ -101,13 +101,15 @@ class Viewing:
         try:
             if not chat:
                 part = text[: sharing.characters]
-                whole, other = self._encode(backend, [TextPrompt(text), TextPrompt(part + _mark(text[len(part) :]))])
-                return PromptView(model, whole.text, len(whole.tokens), _in_common(whole, other), ())
+                whole, other = self._encode(
+                    backend, [TextPrompt(text), TextPrompt(part + other_than(text[len(part) :]))]
+                )
+                return PromptView(model, whole.text, len(whole.tokens), in_common(whole, other), ())
             whole, other, *replaced = self._encode(backend, _chat_prompts(messages, sharing))
         finally:
             backend.close()
         parts = tuple(_differing(whole, encoded) for encoded in replaced)
-        return PromptView(model, whole.text, len(whole.tokens), _in_common(whole, other), parts)
+        return PromptView(model, whole.text, len(whole.tokens), in_common(whole, other), parts)
 
     def _encode(self, backend: Backend, prompts: Sequence[Prompt]) -> list[Encoded]:
         for number, prompt in enumerate(prompts):
@@ -136,19 +138,19 @@ def _chat_prompts(messages: Sequence[Message], sharing: Sharing) -> list[Prompt]
 
     def changed(index: int, kept: int) -> Prompt:
         content = messages[index].content
-        other = replace(messages[index], content=content[:kept] + _mark(content[kept:]))
+        other = replace(messages[index], content=content[:kept] + other_than(content[kept:]))
         return ChatPrompt((*messages[:index], other, *messages[index + 1 :]))
 
     contents = (changed(index, 0) for index in range(len(messages)))
     return [ChatPrompt(tuple(messages)), changed(sharing.messages, sharing.in_message), *contents]
 
 
-def _mark(text: str) -> str:
+def other_than(text: str) -> str:
     """Return a text that neither begins nor ends as ``text`` does."""
     return next(mark for mark in _MARKS if not text.lstrip().startswith(mark) and not text.rstrip().endswith(mark))
 
 
-def _in_common(one: Encoded, other: Encoded) -> int:
+def in_common(one: Encoded, other: Encoded) -> int:
     """Return how many tokens both begin with."""
     pairs = enumerate(zip(one.tokens, other.tokens, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(one.tokens), len(other.tokens)))
@@ -156,7 +158,7 @@ def _in_common(one: Encoded, other: Encoded) -> int:
 
 def _differing(one: Encoded, other: Encoded) -> int:
     """Return how many tokens of ``one`` lie between what both begin and what both end with."""
-    start = _in_common(one, other)
+    start = in_common(one, other)
     rest, other_rest = one.tokens[start:], other.tokens[start:]
     end = 0
     while end < min(len(rest), len(other_rest)) and rest[-1 - end] == other_rest[-1 - end]:

@@ -5,6 +5,7 @@ Knows nothing of stores, models or threads.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 
 from lmlab.backends import (
@@ -26,7 +27,7 @@ from lmlab.store import Change, Reply, Turn
 
 class ReplyState:
     """What has arrived of the reply ``turn``. ``record`` holds what was known before it began, also whether it is one
-    candidate of several: then the others' tokens are nothing to it.
+    candidate of several: then the others' tokens are nothing to it. Its ``tokens`` are what the reply begins with.
     """
 
     def __init__(self, turn: Turn, record: Reply) -> None:
@@ -36,7 +37,10 @@ class ReplyState:
         self.cached_tokens: int | None = None
         self.prefilled = 0
         self.sampling: SamplingParams | None = None
-        self.tokens: list[int] = []
+        self.tokens = list(record.tokens)
+        self._begun = len(record.tokens)
+        # In the store's precision: what is kept is what was shown.
+        self._logprobs = array("f", record.logprobs or ())
         self._pieces: list[str] = []
         self._changes: list[Change] = []
 
@@ -59,11 +63,14 @@ class ReplyState:
             case Started():
                 self.prompt_tokens, self.cached_tokens = event.prompt_tokens, event.cached_tokens
                 self.sampling = event.sampling
+                self._pieces = [event.text]
             case Prefill():
                 self.prefilled = event.done
             case Token():
                 if event.candidate == self.index:
                     self.tokens.append(event.id)
+                    if event.logprob is not None:
+                        self._logprobs.append(event.logprob)
                     self._pieces.append(event.text)
             case CandidateEnded():
                 if event.candidate == self.index:
@@ -119,11 +126,17 @@ class ReplyState:
     def _grown(self) -> Reply:
         usage = self.record.usage
         if not self.ended and self.prompt_tokens is not None:
-            usage = Usage(self.prompt_tokens, self.cached_tokens or 0, len(self.tokens))
+            usage = Usage(self.prompt_tokens, self.cached_tokens or 0, len(self.tokens) - self._begun)
         return replace(
             self.record,
             tokens=tuple(self.tokens),
+            logprobs=self._known_logprobs(),
             sampling=self.sampling,
             changes=tuple(self._changes),
             usage=usage,
         )
+
+    def _known_logprobs(self) -> tuple[float, ...] | None:
+        """Return one a token; None when the engine did not say them all. What a stop text cut away has none."""
+        known = tuple(self._logprobs[: len(self.tokens)])
+        return known if known and len(known) == len(self.tokens) else None

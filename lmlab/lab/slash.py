@@ -6,41 +6,30 @@ A line that begins with ``/`` is a command; ``//`` sends a message that begins w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, TypeAlias
 
 from lmlab.errors import UsageError
-from lmlab.lab import slash_best_of, slash_set
+from lmlab.lab import slash_best_of, slash_preset, slash_set, slash_template, slash_tree, slash_views
 from lmlab.lab.chat import Chat
 from lmlab.lab.engine_words import about_engine, about_reply
 from lmlab.lab.model_slot import size_and_quantization
+from lmlab.lab.slash_command import Action, Command, SlashResult, View
+from lmlab.store import Attachment
 from lmlab.terminal_text import one_line
 
-Action: TypeAlias = Literal["none", "quit", "help", "cleared", "sent", "resent", "model", "moved"]
-"""What the front end should do besides showing the lines. ``sent`` and ``resent``: a reply is under way. ``moved``: the chat goes on
-from another turn than before."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlashResult:
-    lines: tuple[str, ...] = ()
-    action: Action = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """``names`` without the slash, the first the one shown; ``arguments`` as a usage line has them."""
-
-    names: tuple[str, ...]
-    arguments: str
-    help: str
-    example: str
-    run: Callable[[Chat, str], SlashResult]
-
-    @property
-    def usage(self) -> str:
-        return f"/{self.names[0]} {self.arguments}".rstrip()
+__all__ = [
+    "BY_NAME",
+    "COMMANDS",
+    "Action",
+    "Command",
+    "SlashResult",
+    "View",
+    "asks",
+    "find",
+    "is_command",
+    "is_message",
+    "run",
+]
 
 
 def is_command(line: str) -> bool:
@@ -53,13 +42,29 @@ def is_message(line: str) -> bool:
     return line.startswith("//")
 
 
+def asks(line: str) -> bool:
+    """Whether ``line`` asks for a reply when it is run."""
+    if is_message(line):
+        return True
+    name, rest = _parted(line)
+    command = BY_NAME.get(name.lower())
+    return command is not None and command.asks(rest)
+
+
 def run(chat: Chat, line: str) -> SlashResult:
     """Do what ``line`` says. Raises UsageError when it cannot be understood, and what the chat raises."""
     if is_message(line):
         chat.send(line[1:])
         return SlashResult(action="sent")
-    name, *rest = line[1:].split(maxsplit=1) or [""]
-    return find(name).run(chat, rest[0].strip() if rest else "")
+    name, rest = _parted(line)
+    return find(name).run(chat, rest)
+
+
+def file_to_read(line: str) -> str | None:
+    """Return the path in a line that attaches a file, for who reads it on another thread."""
+    name, *rest = line.split(maxsplit=1) or [""]
+    path = rest[0].strip() if rest else ""
+    return _unquoted(path) if name.lower() == "/read" and path not in ("", "-") else None
 
 
 def find(name: str) -> Command:
@@ -72,8 +77,18 @@ def find(name: str) -> Command:
     raise UsageError(f"no command is called /{one_line(name, 40)}: {hint} (// sends a message that begins with /)")
 
 
+def _parted(line: str) -> tuple[str, str]:
+    name, *rest = line[1:].split(maxsplit=1) or [""]
+    return name, rest[0].strip() if rest else ""
+
+
 def _set(chat: Chat, rest: str) -> SlashResult:
     return SlashResult(slash_set.run(chat, rest))
+
+
+def _saying(act: Callable[[Chat, str], tuple[str, ...]]) -> Callable[[Chat, str], SlashResult]:
+    """Return what runs a command that only has something to say."""
+    return lambda chat, rest: SlashResult(act(chat, rest))
 
 
 def _best_of(chat: Chat, rest: str) -> SlashResult:
@@ -115,12 +130,18 @@ def _read(chat: Chat, rest: str) -> SlashResult:
     if rest == "-":
         chat.detach()
     elif rest:
-        file = chat.attach(_unquoted(rest))
-        return SlashResult((f"{file.name}, {len(file.text):,} characters, goes with your next message",))
-    if not chat.attachments:
-        return SlashResult(("no file goes with your next message",))
-    files = (f"  {file.name}, {len(file.text):,} characters" for file in chat.attachments)
-    return SlashResult(("with your next message go:", *files))
+        return SlashResult((f"{chat.attach(_unquoted(rest))}, goes with your next message",))
+    lines = ["no file goes with your next message"]
+    if chat.attachments:
+        lines = ["with your next message go:", *map(_file, chat.attachments)]
+    if chat.documents:
+        lines += ["in the conversation are, and can be asked about:", *map(_file, chat.documents)]
+        chat.measure()
+    return SlashResult(tuple(lines))
+
+
+def _file(file: Attachment) -> str:
+    return f"  {one_line(file.name, 60)}, {len(file.text):,} characters"
 
 
 def _regen(chat: Chat, rest: str) -> SlashResult:
@@ -209,6 +230,13 @@ COMMANDS: tuple[Command, ...] = (
         _set,
     ),
     Command(
+        ("preset", "presets"),
+        "[NAME | save NAME | remove NAME | undo]",
+        "List the presets, draw as one does, or save how you draw now.",
+        "/preset precise",
+        _saying(slash_preset.run),
+    ),
+    Command(
         ("system",),
         "[TEXT | -]",
         "Show, set or remove (-) the system prompt.",
@@ -219,11 +247,19 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         ("read",),
         "[FILE | -]",
-        "Attach a text file, list what is attached, or drop it all (-).",
+        "Attach a text or PDF, list what was read, or drop what is attached (-).",
         "/read notes.txt",
         _read,
     ),
-    Command(("regen",), "", "Ask for another reply to your last message.", "/regen", _regen),
+    Command(
+        ("regen",),
+        "",
+        "Ask for another reply to your last message.",
+        "/regen",
+        _regen,
+        asks=lambda rest: not rest,
+    ),
+    *slash_tree.COMMANDS,
     Command(
         ("best-of", "best"),
         "[N | off]",
@@ -234,7 +270,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         ("select",),
         "[S]",
-        "Show or set what chooses the best; vote compares whole replies.",
+        "Show or set what chooses the best; vote compares a template's answers, else whole replies.",
         "/select judge",
         _select,
     ),
@@ -246,6 +282,48 @@ COMMANDS: tuple[Command, ...] = (
         _candidates,
     ),
     Command(
+        ("template",),
+        "[NAME | -]",
+        "Put your messages through a prompt template, or through none (-).",
+        "/template summarize",
+        _saying(slash_template.template),
+    ),
+    Command(
+        ("technique",),
+        "[T]",
+        "How the template is put: zero-shot, few-shot, cot or few-shot-cot.",
+        "/technique few-shot-cot",
+        _saying(slash_template.technique),
+    ),
+    Command(
+        ("shots",),
+        "[K | -]",
+        "How many of the template's examples are shown.",
+        "/shots 2",
+        _saying(slash_template.shots),
+    ),
+    Command(
+        ("pick",),
+        "[order | random:SEED | nearest]",
+        "Which examples are shown.",
+        "/pick nearest",
+        _saying(slash_template.pick),
+    ),
+    Command(
+        ("style",),
+        "[turns | inline]",
+        "Examples as turns of their own, or inside your message.",
+        "/style inline",
+        _saying(slash_template.style),
+    ),
+    Command(
+        ("var",),
+        "[NAME TEXT | NAME -]",
+        "Give another input of the template, or free it (-).",
+        "/var audience children of ten",
+        _saying(slash_template.var),
+    ),
+    Command(
         ("save",),
         "FILE [--overwrite]",
         "Save the chat: .md is a transcript, .json everything.",
@@ -253,6 +331,7 @@ COMMANDS: tuple[Command, ...] = (
         _save,
     ),
     Command(("session",), "", "Say where this session is kept and how to go on with it.", "/session", _session),
+    *slash_views.COMMANDS,
     Command(("stats",), "", "Say how the model was loaded and what the latest reply cost.", "/stats", _stats),
     Command(("clear",), "", "Begin a new session; this one is kept.", "/clear", _clear),
     Command(("help", "?"), "[COMMAND]", "List the commands, or explain one.", "/help set", _help),

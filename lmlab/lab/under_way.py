@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from lmlab import __version__
 from lmlab.backends import ChatPrompt, Event, Failed, Finished, Handle, Message, Request, Started, Timings, Usage
+from lmlab.lab.chat_prompts import asked_through
 from lmlab.lab.contest import Contest
 from lmlab.lab.model_slot import OpenModel
 from lmlab.lab.reply import ReplyState
 from lmlab.lab.selectors.candidates import Choice
 from lmlab.sampling import SamplingParams
-from lmlab.store import Candidacy, Turn
+from lmlab.store import Candidacy, TemplateUse, Turn
 
 NOTHING_MEASURED = Timings(ttft_s=None, prefill_tokens_per_s=None, decode_tokens_per_s=None, total_s=0.0)
 
@@ -24,12 +25,16 @@ class ReplyUnderWay:
     """A reply that waits for a model (``model`` is None), or that ``model`` is making.
 
     ``candidates`` has one state for each turn that is drawn; ``turn`` is the one that is shown, the first until
-    another is chosen. A ``contest`` is there where several are drawn: it chooses once all have ended.
+    another is chosen. A ``contest`` is there where several are drawn: it chooses once all have ended. ``prompt`` is the
+    template that the question went through.
     """
 
-    def __init__(self, candidates: Sequence[ReplyState], contest: Contest | None = None) -> None:
+    def __init__(
+        self, candidates: Sequence[ReplyState], contest: Contest | None = None, prompt: TemplateUse | None = None
+    ) -> None:
         self.candidates = tuple(candidates)
         self.contest = contest
+        self.prompt = prompt
         self.request_id = f"reply-{self.candidates[0].turn.id}"
         self.model: OpenModel | None = None
         self.finished: Finished | None = None
@@ -44,6 +49,11 @@ class ReplyUnderWay:
     def turn(self) -> Turn:
         return self._shown.turn
 
+    @property
+    def system(self) -> str | None:
+        """The system prompt that it is made with."""
+        return self.candidates[0].record.system
+
     def has(self, turn: Turn) -> bool:
         """Whether ``turn`` is one of the candidates."""
         return any(state.turn.id == turn.id for state in self.candidates)
@@ -57,20 +67,20 @@ class ReplyUnderWay:
     ) -> Request:
         """Take ``model`` for this reply, in ``session``, and return what it is asked."""
         self.model = model
-        self._sent = model.asked_of(asked)
+        self._sent = self._asked_of(model, asked)
         for state in self.candidates:
             state.record = replace(state.record, asked=asked, model=model.file.ref, fingerprint=model.fingerprint)
         if self.contest is not None:
             self.contest.begin(messages, model.backend)
         template = model.transcript.source if model.transcript else None
-        several = len(self.candidates) > 1
         return Request(
             self.request_id,
             ChatPrompt(messages, template),
             self._sent,
-            logprobs=several,
+            logprobs=True,
             candidates=len(self.candidates),
             session=session,
+            reply=self.candidates[0].record.tokens,
         )
 
     def begun(self, handle: Handle, asked: Callable[[], SamplingParams]) -> None:
@@ -87,7 +97,7 @@ class ReplyUnderWay:
         with self._following:
             if self.model is None or self._handle is None:
                 return
-            sampling = self.model.asked_of(asked())
+            sampling = self._asked_of(self.model, asked())
             if sampling != self._sent:
                 self._sent = sampling
                 self._handle.update(sampling)
@@ -149,6 +159,9 @@ class ReplyUnderWay:
         if self.contest is not None:
             self._record(self.contest.unchosen())
         self.ended = True
+
+    def _asked_of(self, model: OpenModel, asked: SamplingParams) -> SamplingParams:
+        return model.asked_of(asked_through(self.prompt, asked, base=model.transcript is not None))
 
     def _record(self, choice: Choice) -> None:
         judged = {candidate.index: candidate for candidate in choice.candidates}

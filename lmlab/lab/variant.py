@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeAlias, get_args
 from lmlab.backends import Lora
 from lmlab.errors import LmlabError, UsageError
 from lmlab.lab.best_of import SelectorSpec, parse_selector
+from lmlab.lab.presets import Preset, Presets
 from lmlab.lab.variant_text import Setting, may_begin, quoted, split_variant
 from lmlab.sampling import BY_NAME, SamplingParams
-from lmlab.settings import expanded
+from lmlab.settings import Paths, expanded
 from lmlab.terminal_text import one_line
 
 Technique: TypeAlias = Literal["zero-shot", "few-shot", "cot", "few-shot-cot"]
@@ -33,12 +34,14 @@ _LABEL, _LABEL_VALUE = 60, 24
 class Variant:
     """``ref`` None is the default model; what is None or empty was not said. ``text`` is what was typed.
 
+    ``sampling`` has the ``preset`` in it, below what was said besides.
     ``str(variant)`` is the variant again, written one way: ``parse_variant`` gives an equal one back.
     """
 
     ref: str | None
     label: str
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    preset: Preset | None = None
     template: str | None = None
     technique: Technique | None = None
     shots: int | None = None
@@ -79,7 +82,10 @@ def parse_variant(text: str) -> Variant:
             raise _wrong(text, str(error)) from None
         into[key] = (*into.get(key, ()), parsed) if key in _REPEATABLE else parsed
     label = values.pop("label", None)
-    variant = Variant(ref or None, "", SamplingParams(**sampling), context=values.pop("ctx", None), text=text, **values)
+    asked, preset = SamplingParams(**sampling), values.get("preset")
+    if preset is not None:
+        asked = asked.merge(preset.sampling)
+    variant = Variant(ref or None, "", asked, context=values.pop("ctx", None), text=text, **values)
     return _labelled(variant, label)
 
 
@@ -158,8 +164,13 @@ def _technique(value: str) -> Technique:
     raise UsageError(f"technique {value!r}: {hint}")
 
 
+def _preset(value: str) -> Preset:
+    return Presets(Paths.find().presets).get(value)
+
+
 # What each key's value is read by; in the order in which a variant is written.
 _READERS: dict[str, Callable[[str], Any]] = {
+    "preset": _preset,
     **{name: parameter.parse for name, parameter in BY_NAME.items()},
     "stop": _some("stop"),
     "template": _some("template"),
@@ -178,8 +189,13 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 def _settings(variant: Variant) -> list[Setting]:
     """Return the keys and values that were said, but for the label."""
-    values: dict[str, Any] = {**variant.sampling.to_dict(), "ctx": variant.context}
+    sampling = variant.sampling.to_dict()
+    if variant.preset is not None:
+        below = variant.preset.sampling.to_dict()
+        sampling = {name: value for name, value in sampling.items() if below.get(name) != value}
+    values: dict[str, Any] = {**sampling, "ctx": variant.context}
     values |= {name: getattr(variant, name) for name in _READERS if name not in values and hasattr(variant, name)}
+    values["preset"] = variant.preset and variant.preset.name
     values["lora"] = [f"{adapter.path}:{_number(adapter.scale)}" for adapter in variant.lora]
     del values["label"]
     return [(name, text) for name in _READERS for text in _texts(values.get(name))]

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lmlab.llama.logits_row import Floats, Ids, LogitsRow, entropy, last_key, running_sum, shifted
 from lmlab.llama.sampler import StageName, chain_stages, complete, greedy
 from lmlab.sampling import SamplingParams
 
-Floats: TypeAlias = npt.NDArray[np.float32]
-Ids: TypeAlias = npt.NDArray[np.int64]
-
-_HEADS = (1024, 32768)
-"""How many tokens are sorted at first, and then: few distributions need more to reach their top-p."""
+_LAST = np.uint64(2**64 - 1)
+_STEPS = (512, 16384)
+"""How many tokens are summed up at first, and then: few distributions need more to reach their top-p."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +51,74 @@ class Weighed:
     tokens: tuple[WeighedToken, ...]
 
 
-def weigh(
-    logits: Floats, sampling: SamplingParams, history: Sequence[int], *, top: int, drawn: int | None = None
-) -> Weighed:
-    """Weigh the token that follows ``history``. ``sampling`` must be complete but for seed, max_tokens and stop.
+class Weigher:
+    """The token that follows ``history``, by ``logits`` of shape (vocabulary,), at one sampling after another.
 
-    Reports the ``top`` likeliest tokens by ``logits``, shape (vocabulary,), and ``drawn``.
+    What does not depend on the sampling is computed once, and what depends on the penalties alone as long as they stay.
     """
-    if drawn is not None and not 0 <= drawn < len(logits):
-        raise ValueError(f"token {drawn} is not in a vocabulary of {len(logits)}")
-    tokens = _largest(logits, top)
-    ranks = np.arange(len(tokens))
-    if drawn is not None and drawn not in tokens:
-        tokens = np.append(tokens, drawn)
-        higher = np.count_nonzero(logits > logits[drawn]) + np.count_nonzero(logits[:drawn] == logits[drawn])
-        ranks = np.append(ranks, higher)
-    left = _Left(np.arange(len(logits)), logits.astype(np.float32))
-    entropy, column, held = left.report(tokens, len(logits))
-    stages, columns = [WeighedStage("raw", len(left.ids), entropy)], [column]
-    removed: list[StageName | None] = [None] * len(tokens)
-    for name in chain_stages(sampling):
-        left, before = _apply(name, left, sampling, history), held
-        entropy, column, held = left.report(tokens, len(logits))
-        stages.append(WeighedStage(name, len(left.ids), entropy))
-        columns.append(column)
-        for index in np.flatnonzero(before & ~held).tolist():
-            removed[index] = name
-    rows = np.stack(columns, axis=1).tolist()
-    weighed = zip(tokens.tolist(), ranks.tolist(), logits[tokens].tolist(), rows, removed, strict=True)
-    return Weighed(tuple(stages), tuple(WeighedToken(t, r, x, tuple(p), stage) for t, r, x, p, stage in weighed))
+
+    def __init__(self, logits: Floats, history: Sequence[int]) -> None:
+        self._raw = LogitsRow(logits.astype(np.float32))
+        self._history = history
+        self._penalized: tuple[_Penalties, LogitsRow] | None = None
+
+    def weigh(self, sampling: SamplingParams, *, top: int, drawn: int | None = None) -> Weighed:
+        """Weigh at ``sampling``, which must be complete but for seed, max_tokens and stop.
+
+        Reports the ``top`` likeliest tokens before any stage, and ``drawn``.
+        """
+        tokens, ranks = self._reported(top, drawn)
+        left = _Left(self._raw)
+        reports = [left.report(tokens)]
+        stages = [WeighedStage("raw", left.count, reports[0].entropy)]
+        removed: list[StageName | None] = [None] * len(tokens)
+        for name in chain_stages(sampling):
+            left = self._apply(name, left, sampling)
+            reports.append(left.report(tokens))
+            stages.append(WeighedStage(name, left.count, reports[-1].entropy))
+            for index in np.flatnonzero(reports[-2].held & ~reports[-1].held).tolist():
+                removed[index] = name
+        rows = np.stack([report.probabilities for report in reports], axis=1).tolist()
+        weighed = zip(tokens.tolist(), ranks, self._raw.logits[tokens].tolist(), rows, removed, strict=True)
+        return Weighed(tuple(stages), tuple(WeighedToken(t, r, x, tuple(p), stage) for t, r, x, p, stage in weighed))
+
+    def _reported(self, top: int, drawn: int | None) -> tuple[Ids, list[int]]:
+        """Return the tokens to report and the rank of each."""
+        tokens = self._raw.largest(top)
+        ranks = list(range(len(tokens)))
+        if drawn is not None:
+            if not 0 <= drawn < len(self._raw):
+                raise ValueError(f"token {drawn} is not in a vocabulary of {len(self._raw)}")
+            if drawn not in tokens:
+                tokens = np.append(tokens, drawn)
+                ranks.append(self._raw.rank(drawn))
+        return tokens, ranks
+
+    def _apply(self, name: StageName, left: _Left, sampling: SamplingParams) -> _Left:
+        match name:
+            case "penalties":
+                return _Left(self._penalize(sampling))
+            case "top-k":
+                return left.first(int(complete(sampling.top_k)))
+            case "top-p":
+                return left.cut_top_p(np.float32(complete(sampling.top_p)))
+            case "min-p":
+                return left.cut_min_p(np.float32(complete(sampling.min_p)))
+            case "temperature":
+                if greedy(sampling):
+                    return left.first(1)
+                return replace(left, temperature=np.float32(complete(sampling.temperature)))
+
+    def _penalize(self, sampling: SamplingParams) -> LogitsRow:
+        penalties = _Penalties(
+            int(complete(sampling.repeat_last_n)),
+            complete(sampling.repeat_penalty),
+            complete(sampling.frequency_penalty),
+            complete(sampling.presence_penalty),
+        )
+        if self._penalized is None or self._penalized[0] != penalties:
+            self._penalized = penalties, penalties.apply(self._raw, self._history)
+        return self._penalized[1]
 
 
 def log_probability(logits: Floats, token: int) -> float:
@@ -89,91 +127,90 @@ def log_probability(logits: Floats, token: int) -> float:
     return float(logits[token]) - peak - math.log(float(np.exp(logits - peak).sum(dtype=np.float64)))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Penalties:
+    window: int
+    repeat: float
+    frequency: float
+    presence: float
+
+    def apply(self, row: LogitsRow, history: Sequence[int]) -> LogitsRow:
+        recent, counts = np.unique(np.asarray(history[-self.window :], np.int64), return_counts=True)
+        repeat, frequency, presence = np.float32(self.repeat), np.float32(self.frequency), np.float32(self.presence)
+        raised = row.logits[recent]
+        raised = np.where(raised <= 0, raised * repeat, raised / repeat)
+        logits = row.logits.copy()
+        logits[recent] = raised - (counts.astype(np.float32) * frequency + presence)
+        return LogitsRow(logits, row, recent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Of a stage: its ``entropy`` in bits, and of each token asked about its probability and whether it is left."""
+
+    entropy: float
+    probabilities: npt.NDArray[np.float64]
+    held: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class _Left:
-    """The tokens that are left, in llama.cpp's order: by id, or once ``ordered``, by logit, falling."""
+    """The tokens of ``row`` that are left, whose keys are ``last`` at most: ``ids``, None for all. ``ordered``: they are
+    in llama.cpp's order by logit, and not by id. ``temperature`` divides their logits."""
 
-    ids: Ids
-    logits: Floats
+    row: LogitsRow
+    ids: Ids | None = None
+    last: np.uint64 = _LAST
     ordered: bool = False
+    temperature: np.float32 | None = None
 
-    def report(self, tokens: Ids, vocabulary: int) -> tuple[float, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Return the entropy in bits and, of each of ``tokens``, the probability and whether it is left."""
-        # Below that a weight is 0; of minus infinity the product in the entropy would be no number.
-        shifted = np.maximum(self.logits - self.logits.max(), np.float32(-200))
-        weights = np.exp(shifted)
-        total = float(weights.sum(dtype=np.float64))
-        entropy = (math.log(total) - float(weights @ shifted) / total) / math.log(2)
-        places = np.full(vocabulary, -1)
-        places[self.ids] = np.arange(len(self.ids))
-        held = places[tokens] >= 0
-        return max(0.0, entropy), np.where(held, weights[places[tokens]].astype(np.float64) / total, 0.0), held
+    @property
+    def count(self) -> int:
+        return len(self.row) if self.ids is None else len(self.ids)
 
-    def keep(self, places: Ids | slice, *, ordered: bool) -> _Left:
-        return _Left(self.ids[places], self.logits[places], ordered)
+    def report(self, tokens: Ids) -> _Report:
+        row, ids = self.row, self.ids
+        held = row.keys(tokens) <= self.last
+        if self.temperature is not None:
+            logits = row.logits if ids is None else row.logits[ids]
+            peak = row.peak / self.temperature
+            logs = shifted(logits / self.temperature, peak)
+            weights = np.exp(logs)
+            total = float(weights.sum())
+            bits = entropy(weights, logs, total)
+            found = np.exp(shifted(row.logits[tokens] / self.temperature, peak))
+        else:
+            total, bits = (row.total, row.entropy) if ids is None else row.entropy_of(ids)
+            found = row.weights[tokens]
+        return _Report(bits, np.where(held, found / total, 0.0), held)
 
+    def first(self, count: int) -> _Left:
+        """Keep the ``count`` likeliest."""
+        if self.ordered and count >= self.count:
+            return self
+        ids = self.row.largest(min(count, self.count))
+        return replace(self, ids=ids, last=self.row.keys(ids[-1:])[0], ordered=True)
 
-def _apply(name: StageName, left: _Left, sampling: SamplingParams, history: Sequence[int]) -> _Left:
-    match name:
-        case "penalties":
-            return _penalize(left, sampling, history)
-        case "top-k":
-            count = int(complete(sampling.top_k))
-            return left.keep(_largest(left.logits, count), ordered=True)
-        case "top-p":
-            return _cut_top_p(left, np.float32(complete(sampling.top_p)))
-        case "min-p":
-            share = np.float32(complete(sampling.min_p))
-            # One that is 0 in this precision cuts nothing.
-            if share <= 0:
-                return left
-            least = left.logits.max() + np.log(share)
-            return left.keep(np.flatnonzero(left.logits >= least), ordered=left.ordered)
-        case "temperature":
-            if greedy(sampling):
-                return left.keep(_largest(left.logits, 1), ordered=True)
-            return _Left(left.ids, left.logits / np.float32(complete(sampling.temperature)), left.ordered)
+    def cut_top_p(self, share: np.float32) -> _Left:
+        """Keep the likeliest that together reach ``share``, the one that reaches it included."""
+        # One that is 1 in this precision cuts nothing, and leaves the order.
+        if share >= 1:
+            return self
+        row, size = self.row, self.count
+        total = running_sum(row.rounded[self.ids])[-1] if self.ids is not None else row.rounded_total
+        for count in sorted({min(step, size) for step in (*_STEPS, size)}):
+            reached = running_sum(row.rounded[row.largest(count)] / total) >= share
+            if reached.any():
+                return self.first(int(reached.argmax()) + 1)
+        return self.first(size)
 
-
-def _penalize(left: _Left, sampling: SamplingParams, history: Sequence[int]) -> _Left:
-    window = history[-int(complete(sampling.repeat_last_n)) :]
-    recent, counts = np.unique(np.asarray(window, np.int64), return_counts=True)
-    repeat, frequency, presence = (
-        np.float32(complete(value))
-        for value in (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-    )
-    logits = left.logits.copy()
-    # The first stage: every token stands at the place of its id.
-    raised = logits[recent]
-    raised = np.where(raised <= 0, raised * repeat, raised / repeat)
-    logits[recent] = raised - (counts.astype(np.float32) * frequency + presence)
-    return _Left(left.ids, logits)
-
-
-def _cut_top_p(left: _Left, share: np.float32) -> _Left:
-    """Keep the likeliest tokens that together reach ``share``, the one that reaches it included."""
-    # One that is 1 in this precision cuts nothing, and leaves the order.
-    if share >= 1:
-        return left
-    # Rounded once each, as expf rounds: numpy's own of this precision is a little off.
-    weights = np.exp(left.logits - left.logits.max(), dtype=np.float64).astype(np.float32)
-    # A running sum rounds at each step, as llama.cpp's does, and decides between neighbours when the tail is flat.
-    probabilities = weights / np.cumsum(weights, dtype=np.float32)[-1]
-    for count in sorted({min(size, len(left.ids)) for size in (*_HEADS, len(left.ids))}):
-        places = np.arange(count) if left.ordered else _largest(left.logits, count)
-        reached = np.cumsum(probabilities[places], dtype=np.float32) >= share
-        if reached.any():
-            return left.keep(places[: int(reached.argmax()) + 1], ordered=True)
-    return left.keep(places, ordered=True)
-
-
-def _largest(logits: Floats, count: int) -> Ids:
-    """Return the places of the ``count`` largest, falling, equals in their order."""
-    size = len(logits)
-    if count < size:
-        least = np.partition(logits, size - count)[size - count] if count else np.float32(np.inf)
-        places = np.flatnonzero(logits >= least)
-    else:
-        places = np.arange(size)
-    order: Ids = places[np.argsort(-logits[places], kind="stable")][:count]
-    return order
+    def cut_min_p(self, share: np.float32) -> _Left:
+        """Keep those at least as likely as ``share`` of the likeliest."""
+        # One that is 0 in this precision cuts nothing.
+        if share <= 0:
+            return self
+        least = np.float32(self.row.peak + np.log(share))
+        last = min(self.last, last_key(least))
+        if self.ids is None:
+            return replace(self, ids=np.flatnonzero(self.row.logits >= least), last=last)
+        return replace(self, ids=self.ids[self.row.logits[self.ids] >= least], last=last)

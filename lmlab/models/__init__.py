@@ -6,7 +6,17 @@ who shows the progress. Nothing here is slow to import: the network libraries lo
 
 from lmlab.models.header import GgufHeader, read_header
 from lmlab.models.progress import Progress, size_text
-from lmlab.models.resolution import ModelFile, remember, resolve
+from lmlab.models.resolution import ModelFile, find_here, remember, resolve
 from lmlab.models.sampled_hash import fingerprint
 
-__all__ = ["GgufHeader", "ModelFile", "Progress", "fingerprint", "read_header", "remember", "resolve", "size_text"]
+__all__ = [
+    "GgufHeader",
+    "ModelFile",
+    "Progress",
+    "find_here",
+    "fingerprint",
+    "read_header",
+    "remember",
+    "resolve",
+    "size_text",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -18,6 +18,7 @@ from lmlab.models.ggml_types import TENSOR_TYPES
 from lmlab.terminal_text import one_line
 
 Scalar: TypeAlias = str | int | float | bool
+Numbers: TypeAlias = tuple[int | float | bool, ...]
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -42,6 +43,9 @@ _U32, _U64 = _SCALARS[4], _SCALARS[10]
 _MOST_PAIRS = 1 << 16
 _MOST_TENSORS = 1 << 17
 _MOST_ITEMS = 1 << 24
+# Arrays with a number a layer are short; all that are kept together stay small whatever the file holds.
+_MOST_KEPT = 4096
+_MOST_KEPT_TOGETHER = 1 << 16
 _LONGEST_KEY = (1 << 16) - 1
 _LONGEST_STRING = 1 << 22
 _LARGEST_HEADER = 1 << 28
@@ -62,12 +66,17 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What one GGUF file holds. ``pairs`` leaves out arrays; ``size`` is the file's, in bytes."""
+    """What one GGUF file holds. ``pairs`` leaves out arrays; ``size`` is the file's, in bytes.
+
+    ``lengths`` has every array's, by key, and ``arrays`` those of numbers that are short, such as one a layer.
+    """
 
     version: int
     pairs: dict[str, Scalar]
     tensors: tuple[Tensor, ...]
     size: int
+    lengths: dict[str, int] = field(default_factory=dict)
+    arrays: dict[str, Numbers] = field(default_factory=dict)
 
 
 def read_layout(path: Path) -> Layout:
@@ -89,6 +98,9 @@ class _Reader:
         self._window = b""
         self._start = 0  # of the window, in the file
         self._at = 0  # of the next byte, in the file
+        self._lengths: dict[str, int] = {}
+        self._arrays: dict[str, Numbers] = {}
+        self._kept = 0
 
     def layout(self) -> Layout:
         version = self._version()
@@ -97,7 +109,7 @@ class _Reader:
         pairs: dict[str, Scalar] = {}
         for _ in range(pair_count):
             key = self._string(_LONGEST_KEY)
-            value = self._value()
+            value = self._value(key)
             if value is not None:
                 pairs[key] = value
             if self._at > _LARGEST_HEADER:
@@ -107,7 +119,8 @@ class _Reader:
         end = max((data + offset + tensor.size for offset, tensor in described), default=self._at)
         if end > self._size:
             raise ModelFileError(f"{self._path} is cut short: it holds {self._size:,} bytes of {end:,}; fetch it again")
-        return Layout(version, pairs, tuple(tensor for _, tensor in described), self._size)
+        tensors = tuple(tensor for _, tensor in described)
+        return Layout(version, pairs, tensors, self._size, self._lengths, self._arrays)
 
     def _version(self) -> int:
         magic = self._bytes(4) if self._size >= 4 else b""
@@ -125,26 +138,31 @@ class _Reader:
             f"{self._path} is a GGUF of version {version}; lmlab reads 2 and 3: is there a newer lmlab?"
         )
 
-    def _value(self) -> Scalar | None:
-        """Return the next value, or None for an array, which is stepped over."""
+    def _value(self, key: str) -> Scalar | None:
+        """Return the next value, or None for an array, which is noted or stepped over."""
         kind = self._int(_U32)
         if kind == _STRING:
             return self._string(_LONGEST_STRING)
         if kind == _ARRAY:
-            self._skip_array()
+            self._array(key)
             return None
         if kind not in _SCALARS:
             raise self._damaged(f"a value of unknown type {kind}")
         return self._unpack(_SCALARS[kind])
 
-    def _skip_array(self) -> None:
+    def _array(self, key: str) -> None:
         kind = self._int(_U32)
         if kind == _STRING:
-            self._skip_strings(self._count("strings in an array", _MOST_ITEMS, least=8))
+            self._lengths[key] = count = self._count("strings in an array", _MOST_ITEMS, least=8)
+            self._skip_strings(count)
         elif kind in _SCALARS:
-            width = _SCALARS[kind].size
-            count = self._count("numbers in an array", _MOST_ITEMS, least=width)
-            self._at += count * width
+            form = _SCALARS[kind]
+            self._lengths[key] = count = self._count("numbers in an array", _MOST_ITEMS, least=form.size)
+            if count <= _MOST_KEPT and self._kept + count <= _MOST_KEPT_TOGETHER:
+                self._kept += count
+                self._arrays[key] = tuple(value for (value,) in form.iter_unpack(self._bytes(count * form.size)))
+            else:
+                self._at += count * form.size
         elif kind == _ARRAY:
             raise self._damaged("arrays inside an array, which llama.cpp does not read")
         else:

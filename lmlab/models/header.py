@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmlab.errors import ModelFileError, ModelNotFound, SamplingError
 from lmlab.models.ggml_types import FILE_TYPE_GUESSED, FILE_TYPES, TENSOR_TYPES
-from lmlab.models.gguf_reader import Layout, Scalar, Tensor, read_layout
+from lmlab.models.gguf_reader import Layout, Numbers, Scalar, Tensor, read_layout
 from lmlab.sampling import BY_NAME, SamplingParams
 from lmlab.terminal_text import one_line
 
@@ -29,13 +29,24 @@ _RECOMMENDED = {
 
 
 @dataclass(frozen=True, slots=True)
+class TensorKind:
+    """The tensors of one number format: how many, of how many weights, in how many bytes (0: the format is not known)."""
+
+    name: str
+    count: int
+    weights: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class GgufHeader:
     """A model's own account of itself. ``size`` is in bytes, all parts together; None means the file does not say.
 
     ``parameters`` counts the weights of every tensor, as llama.cpp does. ``quantization`` is the file's declared type,
     such as ``Q4_K_M``, else the type most of its bytes have. ``recommended`` is the sampling the file recommends;
     ``warnings`` has a line for each recommendation that is out of range, which is left out. ``metadata`` holds the
-    header's single values, not its arrays.
+    header's single values; of its arrays ``lengths`` has how long each is and ``arrays`` the short ones of numbers.
+    ``kinds`` are its tensors by number format, most bytes first.
     """
 
     version: int
@@ -52,6 +63,9 @@ class GgufHeader:
     size: int
     tensor_count: int
     metadata: Mapping[str, Scalar] = field(repr=False, compare=False)
+    lengths: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+    arrays: Mapping[str, Numbers] = field(default_factory=dict, repr=False, compare=False)
+    kinds: tuple[TensorKind, ...] = ()
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -59,6 +73,14 @@ def read_header(path: Path) -> GgufHeader:
 
     Raises ModelNotFound, or ModelFileError when a file is no complete GGUF of a language model.
     """
+    header = read_any_header(path)
+    if reason := why_no_language_model(header):
+        raise ModelFileError(f"{path} is {reason}")
+    return header
+
+
+def read_any_header(path: Path) -> GgufHeader:
+    """Read a header as ``read_header`` does, also one of a GGUF that is no language model."""
     parts = part_paths(path)
     layouts = [read_layout(part) for part in parts]
     pairs = layouts[0].pairs
@@ -67,9 +89,7 @@ def read_header(path: Path) -> GgufHeader:
         raise ModelFileError(
             f"{path} is one of {declared} parts: give the file as it was named, NAME-00001-of-{declared:05}.gguf"
         )
-    header = _describe(path, layouts)
-    _check_kind(path, header)
-    return header
+    return _describe(path, layouts)
 
 
 def part_paths(path: Path) -> tuple[Path, ...]:
@@ -121,16 +141,36 @@ def _describe(path: Path, layouts: list[Layout]) -> GgufHeader:
         size=sum(layout.size for layout in layouts),
         tensor_count=len(tensors),
         metadata=pairs,
+        lengths=layouts[0].lengths,
+        arrays=layouts[0].arrays,
+        kinds=_kinds(tensors),
     )
 
 
-def _check_kind(path: Path, header: GgufHeader) -> None:
+def why_no_language_model(header: GgufHeader) -> str | None:
+    """Return what the file is instead, to follow "is", or None when it is one."""
     if header.metadata.get("general.type") == "adapter":
-        raise ModelFileError(f"{path} is a LoRA adapter, not a model: give the model it was made for")
+        return "a LoRA adapter, not a model: give the model it was made for"
     if header.architecture == "clip":
-        raise ModelFileError(f"{path} is an image encoder (mmproj), not a language model: give the model beside it")
+        return "an image encoder (mmproj), not a language model: give the model beside it"
     if header.tensor_count == 0:
-        raise ModelFileError(f"{path} holds a vocabulary and no weights: give a whole model")
+        return "a file that holds a vocabulary and no weights: give a whole model"
+    return None
+
+
+def _kinds(tensors: list[Tensor]) -> tuple[TensorKind, ...]:
+    groups: dict[int, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.type, []).append(tensor)
+    kinds = (
+        TensorKind(_type_name(number), len(group), sum(t.elements for t in group), sum(t.size for t in group))
+        for number, group in groups.items()
+    )
+    return tuple(sorted(kinds, key=lambda kind: (-kind.size, -kind.weights, kind.name)))
+
+
+def _type_name(number: int) -> str:
+    return TENSOR_TYPES[number].name if number in TENSOR_TYPES else f"type {number}"
 
 
 def _quantization(pairs: Mapping[str, Scalar], tensors: list[Tensor]) -> str:
@@ -143,8 +183,7 @@ def _quantization(pairs: Mapping[str, Scalar], tensors: list[Tensor]) -> str:
         weight[tensor.type] += tensor.size or tensor.elements
     if not weight:
         return "unknown"
-    number = weight.most_common(1)[0][0]
-    return TENSOR_TYPES[number].name if number in TENSOR_TYPES else f"type {number}"
+    return _type_name(weight.most_common(1)[0][0])
 
 
 def _recommended(pairs: Mapping[str, Scalar]) -> tuple[SamplingParams, tuple[str, ...]]:

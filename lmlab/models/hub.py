@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from lmlab import __version__
 from lmlab.errors import DownloadError, ModelNotFound
+from lmlab.models.hub_choice import Choice, choose_for_memory
 from lmlab.models.hub_files import (
     HubReference,
     absence,
@@ -61,6 +62,18 @@ def fetch(
         return hub.fetch(reference, progress, cancelled, sha256)
 
 
+def pick(reference: HubReference, *, environ: Mapping[str, str], available: int) -> Choice:
+    """Return the file to fetch for a reference that names none, by what the hub lists and ``available`` bytes of memory.
+
+    Raises as ``fetch`` does.
+    """
+    if hub_is_off(environ):
+        raise DownloadError(f"Hugging Face is switched off (HF_HUB_OFFLINE), and {absence(reference, environ)}")
+    hub = _Hub(reference.repo, environ)
+    with _library(), hub.errors_explained():
+        return choose_for_memory(hub.sizes(), reference, available)
+
+
 class _Hub:
     """One repository at one endpoint."""
 
@@ -73,12 +86,12 @@ class _Hub:
     def fetch(self, reference: HubReference, progress: ProgressSink, cancelled: Cancelled, sha256: str | None) -> Path:
         from huggingface_hub.errors import EntryNotFoundError
 
-        first = all_parts(reference.file)[0] if reference.file else choose(self._names(), reference)
+        first = all_parts(reference.file)[0] if reference.file else choose(list(self.sizes()), reference)
         try:
             remotes = self._remotes(first, sha256, cancelled)
         except EntryNotFoundError:
             # The listing finds the file in a folder, or turns a plain "no" into one that says what there is.
-            chosen = choose(self._names(), reference)
+            chosen = choose(list(self.sizes()), reference)
             if chosen == first:
                 raise ModelNotFound(
                     f"{self._repo} lists {first} and does not have all of it: try again later"
@@ -91,13 +104,14 @@ class _Hub:
                 raise
             raise storage_error(self._folder, error, _MOVE_CACHE) from None
 
-    def _names(self) -> list[str]:
+    def sizes(self) -> dict[str, int | None]:
+        """Return the repository's files, each with its bytes where the hub says."""
         from huggingface_hub import HfApi
 
         info = HfApi(endpoint=self._endpoint, library_name="lmlab", library_version=__version__).model_info(
-            self._repo, timeout=TIMEOUT_S
+            self._repo, timeout=TIMEOUT_S, files_metadata=True
         )
-        return [sibling.rfilename for sibling in info.siblings or ()]
+        return {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
 
     def _remotes(self, first: str, sha256: str | None, cancelled: Cancelled) -> list[Remote]:
         """Ask for every part of the model that begins with ``first``, all as of one commit."""
@@ -143,6 +157,8 @@ class _Hub:
         sizes = [remote.size for remote in remotes]
         total = None if None in sizes else sum(size or 0 for size in sizes)
         done = 0
+        # Also part by part before each, but a model of which only the first parts fit is of no use.
+        require_space(self._folder, sum(map(self._missing, remotes)), _MOVE_CACHE)
         for remote in remotes:
             pointer = snapshot.joinpath(*PurePosixPath(remote.name).parts)
 
@@ -160,6 +176,13 @@ class _Hub:
         temporary.replace(reference)
         return snapshot.joinpath(*PurePosixPath(remotes[0].name).parts)
 
+    def _missing(self, remote: Remote) -> int:
+        """Return the bytes that are still to come of a file."""
+        blob = self._folder / "blobs" / remote.etag
+        partial = _partial(blob)
+        held = (remote.size or 0) if blob.exists() else partial.stat().st_size if partial.exists() else 0
+        return max((remote.size or 0) - held, 0)
+
     def _bring(self, remote: Remote, pointer: Path, report: Report, cancelled: Cancelled) -> None:
         blob = self._folder / "blobs" / remote.etag
         blob.parent.mkdir(parents=True, exist_ok=True)
@@ -167,9 +190,8 @@ class _Hub:
         if pointer.exists():
             return
         if not blob.exists():
-            partial = blob.with_name(f"{remote.etag}.lmlab.incomplete")
-            held = partial.stat().st_size if partial.exists() else 0
-            require_space(blob.parent, max((remote.size or 0) - held, 0), _MOVE_CACHE)
+            partial = _partial(blob)
+            require_space(blob.parent, self._missing(remote), _MOVE_CACHE)
             transfer(remote, partial, report, cancelled)
             partial.replace(blob)
         pointer.unlink(missing_ok=True)
@@ -205,6 +227,10 @@ class _Hub:
             raise DownloadError(_explain(error, self._repo, self._endpoint)) from None
 
 
+def _partial(blob: Path) -> Path:
+    return blob.with_name(f"{blob.name}.lmlab.incomplete")
+
+
 def _endpoint(environ: Mapping[str, str]) -> str:
     endpoint = (environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/")
     try:
@@ -233,7 +259,10 @@ def _explain(error: Exception, repo: str, endpoint: str) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return f"{host} did not answer within {TIMEOUT_S} seconds: check the network, or try again"
     if isinstance(error, (httpx2.HTTPError, hub.OfflineModeIsEnabled)):
-        return f"{host} cannot be reached ({_reason(error)}): check the network and proxy settings"
+        return (
+            f"{host} cannot be reached ({_reason(error)}): check the network and proxy settings; "
+            "models that are here work without (lmlab models list)"
+        )
     return f"{host} does not answer as a Hugging Face hub does ({_reason(error)}): check HF_ENDPOINT and proxies"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +19,9 @@ from lmlab.terminal_text import one_line
 
 PREFERRED = "Q4_K_M"
 _NOT_MODELS = re.compile(r"^(mmproj|imatrix)", re.IGNORECASE)
+_QUANTIZATION = re.compile(
+    r"(?:^|[-._/])(I?Q\d\w*|TQ\d_0|MXFP4\w*|NVFP4|BF16|F16|FP16|F32|FP32)(?=[-.]|$)", re.IGNORECASE
+)
 _TRUE = {"1", "ON", "YES", "TRUE"}
 _SHOWN = 12
 
@@ -45,7 +48,7 @@ def choose(names: Sequence[str], reference: HubReference) -> str:
     A quantization matches a whole word of the file's path, in any case. None means Q4_K_M, or the only one there is.
     Raises ModelNotFound that lists what there is, when none matches or several do.
     """
-    models = sorted({first for name in names if (first := _first_part(name))})
+    models = models_among(names)
     if not models:
         raise ModelNotFound(f"{reference.repo} holds no .gguf file: look for a repository whose name ends in GGUF")
     if reference.file:
@@ -68,6 +71,17 @@ def choose(names: Sequence[str], reference: HubReference) -> str:
     raise ModelNotFound(
         one_line(f"{reference.repo} has no {wanted}; it holds {listed}: give one as hf:{reference.repo}:FILE", 900)
     )
+
+
+def quantization_in(name: str) -> str | None:
+    """Return the quantization that a file's name ends in or holds last, as it is written there."""
+    found = _QUANTIZATION.findall(PurePosixPath(part_names(PurePosixPath(name).name)[0]).name.removesuffix(".gguf"))
+    return found[-1] if found else None
+
+
+def models_among(names: Iterable[str]) -> list[str]:
+    """Return those of a repository's files that are models, sorted; of one in parts, the first."""
+    return sorted({first for name in names if (first := _first_part(name))})
 
 
 def all_parts(name: str) -> tuple[str, ...]:
@@ -99,10 +113,15 @@ def find_cached(reference: HubReference, environ: Mapping[str, str]) -> Path | N
     snapshot = _snapshot(reference.repo, environ)
     if snapshot is None:
         return None
+    names = cached_names(reference.repo, environ)
     try:
-        name = choose(cached_names(reference.repo, environ), reference)
+        name = choose(names, reference)
     except ModelNotFound:
-        return None
+        models = models_among(names)
+        if reference.selector or not models:
+            return None
+        # Nobody named one and several are here: none of them needs to be fetched.
+        name = max(models, key=lambda model: (snapshot / model).stat().st_mtime)
     return snapshot.joinpath(*PurePosixPath(name).parts)
 
 
@@ -127,6 +146,21 @@ def cached_names(repo: str, environ: Mapping[str, str]) -> list[str]:
         return []
     names = {path.relative_to(snapshot).as_posix() for path in gguf_files(snapshot)}
     return sorted(name for name in names if set(all_parts(name)) <= names)
+
+
+def cached_repos(environ: Mapping[str, str]) -> list[str]:
+    """Return the repositories of which the cache holds anything."""
+    try:
+        names = sorted(os.listdir(cache_folder(environ)))
+    except OSError:
+        return []
+    prefix = "models--"
+    return [name.removeprefix(prefix).replace("--", "/", 1) for name in names if name.startswith(prefix)]
+
+
+def cached_models(repo: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the models of ``repo`` that the cache holds whole; of one in parts, the first file."""
+    return models_among(cached_names(repo, environ))
 
 
 def _snapshot(repo: str, environ: Mapping[str, str]) -> Path | None:

@@ -13,13 +13,23 @@ _SHOWN = 6
 def gguf_files(folder: Path) -> list[Path]:
     """Return the GGUF files under ``folder``, sorted; folders whose name begins with a dot are left out.
 
-    Other processes may come and go there meanwhile: what vanishes is not an error.
+    Links are followed, each folder is gone through once. Other processes may come and go there meanwhile: what vanishes
+    is not an error.
     """
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    seen = {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and _is_new(parent, name, seen)]
         found += [Path(parent, name) for name in names if name.lower().endswith(".gguf")]
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if os.path.isfile(path))
+
+
+def _is_new(parent: str, name: str, seen: set[str]) -> bool:
+    real = os.path.realpath(os.path.join(parent, name))
+    if real in seen:
+        return False
+    seen.add(real)
+    return True
 
 
 def size_under(folder: Path) -> int:

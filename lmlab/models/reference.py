@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +14,7 @@ from lmlab.errors import ModelNotFound, UsageError
 from lmlab.models import catalogue
 from lmlab.models.hub_files import HubReference
 from lmlab.models.local_files import gguf_files
+from lmlab.models.ollama import OllamaReference, parse_name
 from lmlab.models.wheel_reference import WheelReference, find_kept
 from lmlab.settings import expanded
 from lmlab.terminal_text import one_line
@@ -41,11 +42,12 @@ class CatalogueReference:
         return self.entry.name
 
 
-Reference: TypeAlias = FileReference | CatalogueReference | HubReference | WheelReference
+Reference: TypeAlias = FileReference | CatalogueReference | HubReference | WheelReference | OllamaReference
 
 
-def parse(text: str, aliases: Mapping[str, str], models: Path) -> Reference:
-    """Return what ``text`` means: an alias, a catalogue name, a path, ``hf:`` or ``pypi:``, or a file in ``models``.
+def parse(text: str, aliases: Mapping[str, str], models: Path, folders: Sequence[Path] = ()) -> Reference:
+    """Return what ``text`` means: an alias, a catalogue name, a path, ``hf:``, ``pypi:`` or ``ollama:``, or a file in
+    ``models`` or in one of ``folders``, by its name.
 
     Raises UsageError when it is malformed and ModelNotFound, with near names, when nothing is called so.
     """
@@ -67,19 +69,18 @@ def parse(text: str, aliases: Mapping[str, str], models: Path) -> Reference:
         return FileReference(path.absolute())
     if ":" in text and (match := _HUB.match(text)):
         return HubReference(match["repo"], match["selector"])
-    if kept := next((file for file in gguf_files(models) if text in (file.name, file.stem)), None):
-        return FileReference(kept)
+    for folder in (models, *folders):
+        if kept := next((file for file in gguf_files(folder) if text in (file.name, file.stem)), None):
+            return FileReference(kept)
     if _looks_like_path(text):
         return FileReference(path.absolute())
     raise ModelNotFound(_unknown(text, aliases, models))
 
 
 def _with_scheme(scheme: str, rest: str) -> Reference:
-    shown = one_line(f"{scheme}:{rest}", 120)
     if scheme == "ollama":
-        raise UsageError(
-            f"{shown}: models of Ollama are not read yet; give hf:owner/repo:QUANT, or the path of a .gguf file"
-        )
+        return parse_name(rest)
+    shown = one_line(f"{scheme}:{rest}", 120)
     if scheme == "hf":
         if match := _HUB.match(rest):
             return HubReference(match["repo"], match["selector"])
@@ -95,7 +96,8 @@ def _looks_like_path(text: str) -> bool:
 
 def other_files(aliases: Mapping[str, str], models: Path) -> list[Path]:
     """Return the files in ``models`` that go by no name: neither of the catalogue nor of an alias."""
-    named = {find_kept(entry.wheel, models) for entry in catalogue.ENTRIES}
+    packaged = (entry for entry in catalogue.ENTRIES if isinstance(entry, catalogue.PackagedEntry))
+    named = {find_kept(entry.wheel, models) for entry in packaged}
     for target in aliases.values():
         # An alias that can be no path is an error for whoever uses it, not for whoever looks at a list.
         with contextlib.suppress(UsageError):

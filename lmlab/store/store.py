@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
 from lmlab.errors import StoreError
+from lmlab.store import pruning, whole
 from lmlab.store.connection import Connect, Connection
-from lmlab.store.records import Attachment, Reply, Session, Turn
+from lmlab.store.records import Attachment, Pruned, Reply, Session, TemplateUse, Turn
 from lmlab.store.rows import (
     SESSION_COLUMNS,
     TURN_COLUMNS,
     attachments_column,
+    prompt_column,
     reply_columns,
     session_from_row,
     turn_from_row,
 )
+from lmlab.store.search import Found, Search
 from lmlab.terminal_text import one_line
 
 TITLE_LENGTH = 60
+
+_PORTION = 500
 
 # Without the letters and digits that are read for one another.
 _FIRST = "abcdefghjkmnpqrstuvwxyz"
@@ -115,7 +121,45 @@ class Store:
 
     def remove(self, session: str) -> None:
         """Remove the session and all its turns, on every branch."""
-        self._connection.write("DELETE FROM session WHERE id = ?", (session,))
+        with self.transaction():
+            rows = self._connection.read("SELECT id FROM turn WHERE session = ? ORDER BY id", (session,))
+            pruning.remove_rows(self._connection, [row[0] for row in rows])
+            self._connection.write("DELETE FROM session WHERE id = ?", (session,))
+
+    def search(self, text: str) -> tuple[Found, ...]:
+        """Return the sessions in whose title or messages ``text`` is, the one written to last first.
+
+        Case and the kind and amount of space do not matter, nothing else is special. Attached files are not searched.
+        """
+        search, last = Search(text), 0
+        # In portions: others may write meanwhile, and memory does not grow with what was ever said.
+        while rows := self._connection.read(
+            "SELECT id, session, content FROM turn WHERE id > ? ORDER BY id LIMIT ?", (last, _PORTION)
+        ):
+            search.look((session, content) for _, session, content in rows)
+            last = rows[-1][0]
+        return search.found(self.sessions())
+
+    def chosen(self, session: str) -> dict[int, int]:
+        """Return, by the id of a turn, the child that was last selected below it."""
+        return whole.chosen_children(self._connection, session)
+
+    def has_session(self, name: str) -> bool:
+        return bool(self._connection.read("SELECT 1 FROM session WHERE id = ?", (name,)))
+
+    def add_session(self, session: Session, turns: Sequence[Turn], chosen: Mapping[int, int], *, copy: bool) -> Session:
+        """Add a session that was kept elsewhere, whole, and return it as it is here: its turns get ids of this store.
+
+        ``turns`` come each after its parent, ``chosen`` as ``chosen()`` has it. With ``copy`` it gets an id of its own;
+        else its id must be free. Raises StoreError, with nothing written, when it is not.
+        """
+        with self.transaction():
+            if copy:
+                session = replace(session, id=self._free_id())
+            elif self.has_session(session.id):
+                raise StoreError(f"session {session.id} is there already")
+            whole.put_session(self._connection, session, turns, chosen)
+        return self.session(session.id)
 
     # Turns
 
@@ -127,17 +171,21 @@ class Store:
         *,
         attachments: tuple[Attachment, ...] = (),
         reply: Reply | None = None,
+        prompt: TemplateUse | None = None,
     ) -> Turn:
         """Add a child of ``parent`` (None: a first message) and select it; with ``reply`` it is the model's."""
-        status, tokens, record = reply_columns(reply) if reply else ("done", None, None)
+        status, tokens, record, logprobs = reply_columns(reply) if reply else ("done", None, None, None)
         role = "assistant" if reply else "user"
         title = "" if reply else one_line(content or next((file.name for file in attachments), ""), TITLE_LENGTH)
         now = _now()
         with self.transaction():
             name = self._connection.write(
-                "INSERT INTO turn (session, parent, role, content, attachments, created, status, tokens, record)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (session, parent, role, content, attachments_column(attachments), now, status, tokens, record),
+                "INSERT INTO turn (session, parent, role, content, attachments, created, status, tokens, record,"
+                " logprobs, prompt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(session, parent, role, content, attachments_column(attachments), now),
+                    *(status, tokens, record, logprobs, prompt_column(prompt)),
+                ),
             )
             self._choose(name)
             self._connection.write(
@@ -149,12 +197,12 @@ class Store:
 
     def save_reply(self, turn: int, content: str, reply: Reply) -> None:
         """Write a reply as far as it has come. One that is ``done`` is not made ``partial`` again."""
-        status, tokens, record = reply_columns(reply)
+        status, tokens, record, logprobs = reply_columns(reply)
         with self.transaction():
             self._connection.write(
-                "UPDATE turn SET content = ?, status = ?, tokens = ?, record = ?"
+                "UPDATE turn SET content = ?, status = ?, tokens = ?, record = ?, logprobs = ?"
                 " WHERE id = ? AND (status = 'partial' OR ? = 'done')",
-                (content, status, tokens, record, turn, status),
+                (content, status, tokens, record, logprobs, turn, status),
             )
             self._connection.write(
                 "UPDATE session SET updated = ?, model = coalesce(?, model)"
@@ -178,16 +226,21 @@ class Store:
         rows = self._connection.read(f"SELECT {TURN_COLUMNS} FROM turn WHERE parent = ? ORDER BY id", (turn,))
         return tuple(turn_from_row(row) for row in rows)
 
-    def path(self, session: str) -> tuple[Turn, ...]:
-        """Return the selected turns, first message to leaf."""
+    def siblings(self, turn: Turn) -> tuple[Turn, ...]:
+        """Return the turns beside ``turn``, itself among them, oldest first."""
         rows = self._connection.read(
-            "WITH RECURSIVE line (turn, depth) AS ("
-            " SELECT leaf, 0 FROM session WHERE id = ? AND leaf IS NOT NULL"
-            " UNION ALL SELECT parent, depth + 1 FROM line JOIN turn ON turn.id = line.turn WHERE parent IS NOT NULL"
-            f") SELECT {TURN_COLUMNS} FROM line JOIN turn ON turn.id = line.turn ORDER BY depth DESC",
-            (session,),
+            f"SELECT {TURN_COLUMNS} FROM turn WHERE session = ? AND parent IS ? ORDER BY id",
+            (turn.session, turn.parent),
         )
         return tuple(turn_from_row(row) for row in rows)
+
+    def line(self, turn: int) -> tuple[Turn, ...]:
+        """Return the turns that lead to ``turn``, first message first, itself the last."""
+        return self._line("SELECT ?, 0", turn)
+
+    def path(self, session: str) -> tuple[Turn, ...]:
+        """Return the selected turns, first message to leaf."""
+        return self._line("SELECT leaf, 0 FROM session WHERE id = ? AND leaf IS NOT NULL", session)
 
     def select(self, turn: int) -> tuple[Turn, ...]:
         """Select ``turn`` and, below it, what was selected there last; return the path."""
@@ -203,6 +256,59 @@ class Store:
             )
             self._connection.write("UPDATE session SET leaf = ? WHERE id = ?", (rows[0][0], chosen.session))
         return self.path(chosen.session)
+
+    def end_at(self, turn: int) -> tuple[Turn, ...]:
+        """Select ``turn`` and nothing below it; return the path."""
+        with self.transaction():
+            session = self.turn(turn).session
+            self._choose(turn)
+            self._connection.write("UPDATE session SET leaf = ? WHERE id = ?", (turn, session))
+        return self.path(session)
+
+    def prune(self, turn: int) -> Pruned:
+        """Remove ``turn`` and all below it; return what ``restore`` takes.
+
+        A selected path that led there leads to the sibling after it, else to the one before, else ends at the parent.
+        """
+        with self.transaction():
+            there = self.turn(turn)
+            beside = [sibling.id for sibling in self.siblings(there)]
+            place = beside.index(turn)
+            near = next(iter((*beside[place + 1 :], *reversed(beside[:place]))), None)
+            pruned = pruning.take_out(self._connection, there)
+            if self.session(there.session).leaf is None and pruned.leaf is not None:
+                if near is not None:
+                    self.select(near)
+                elif there.parent is not None:
+                    self.end_at(there.parent)
+            elif pruned.chosen == turn and near is not None:
+                self._connection.write("UPDATE turn SET chosen = ? WHERE id = ?", (near, there.parent))
+            self._touch(there.session)
+        return pruned
+
+    def restore(self, pruned: Pruned) -> None:
+        """Put back what ``prune`` removed, ids included; a path that was selected there is selected again.
+
+        Raises StoreError when what it followed is gone, or when it is there already.
+        """
+        with self.transaction():
+            pruning.put_back(self._connection, pruned)
+            if pruned.leaf in (row[0] for row in pruned.rows):
+                assert pruned.leaf is not None
+                self.end_at(pruned.leaf)
+            self._touch(pruned.turn.session)
+
+    def _line(self, start: str, value: str | int) -> tuple[Turn, ...]:
+        rows = self._connection.read(
+            f"WITH RECURSIVE line (turn, depth) AS ({start}"
+            " UNION ALL SELECT parent, depth + 1 FROM line JOIN turn ON turn.id = line.turn WHERE parent IS NOT NULL"
+            f") SELECT {TURN_COLUMNS} FROM line JOIN turn ON turn.id = line.turn ORDER BY depth DESC",
+            (value,),
+        )
+        return tuple(turn_from_row(row) for row in rows)
+
+    def _touch(self, session: str) -> None:
+        self._connection.write("UPDATE session SET updated = ? WHERE id = ?", (_now(), session))
 
     def _choose(self, turn: int) -> None:
         """Make ``turn`` and each of its ancestors the child last selected below its parent."""

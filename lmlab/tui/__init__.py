@@ -13,6 +13,7 @@ from lmlab.terminal_text import visible
 if TYPE_CHECKING:
     from lmlab.lab.chat import Chat
     from lmlab.lab.events import ChatEvent
+    from lmlab.tui.keymap import Keymap
 
 __all__ = ["run_chat"]
 
@@ -24,10 +25,11 @@ def run_chat(
     theme: str | None,
     history: Path,
     aliases: Iterable[str] = (),
+    keys: Keymap | None = None,
 ) -> int:
     """Run the chat until the person leaves; return the exit code. ``make_chat`` gets the listener for its events.
 
-    ``aliases`` of models are offered after ``/model``, besides the catalogue's names.
+    ``aliases`` of models are offered after ``/model``, besides the catalogue's names. ``keys``: None has the defaults.
     The model is opened once the screen is there. Raises what ``make_chat`` raises, and, with the terminal restored,
     any unexpected exception. How to go on with the session, and what could not be saved, is said on stderr at the end.
     """
@@ -43,10 +45,10 @@ def run_chat(
     inbox: Inbox[ChatEvent] = Inbox()
     chat = make_chat(inbox.put)
     names = [*aliases, *(entry.name for entry in ENTRIES)]
-    app = ChatApp(chat, inbox, History(history), model_ref=model_ref, model_names=names, theme=theme)
+    app = ChatApp(chat, inbox, History(history), model_ref=model_ref, model_names=names, theme=theme, keys=keys)
     try:
         # Not app.run() alone: that makes a loop of its own, and takes interrupts for itself.
-        with asyncio.Runner() as runner, answered(app, runner.get_loop()):
+        with asyncio.Runner() as runner, answered(app, chat.stop, runner.get_loop()):
             code = app.run(loop=runner.get_loop())
     finally:
         inbox.drain()

@@ -5,12 +5,18 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from textual import on
 from textual.app import App
 
 from lmlab.errors import LmlabError
-from lmlab.lab import slash
+from lmlab.lab import documents, slash
 from lmlab.lab.chat import Chat
+from lmlab.store import Turn
 from lmlab.tui import editor, themes
+from lmlab.tui.editing import MessageEdit
+from lmlab.tui.keymap import Keymap
+from lmlab.tui.keys import help_sections
+from lmlab.tui.reading import DocumentRead, DocumentReading
 from lmlab.tui.screens import VIEWS, ChatView, HelpScreen
 from lmlab.tui.signals import suspended
 from lmlab.tui.widgets.activity import Activity
@@ -27,9 +33,12 @@ class ChatActions(App[int]):
     """The actions of ``ChatApp``, which makes the widgets."""
 
     chat: Chat
+    keys: Keymap
+    reading: DocumentReading
     transcript: Transcript
     activity: Activity
     prompt: Prompt
+    editing: MessageEdit
     _interrupted_at: float | None = None
 
     def run_slash(self, line: str) -> bool:
@@ -43,6 +52,34 @@ class ChatActions(App[int]):
     def show_keys(self) -> None:
         """Show what works now."""
         raise NotImplementedError
+
+    def catch_up(self) -> None:
+        """Show what has come."""
+        raise NotImplementedError
+
+    def show_activity(self) -> None:
+        """Show what is going on."""
+        raise NotImplementedError
+
+    def begin_reading(self, line: str) -> bool:
+        """Read the file of a ``/read`` that takes its time, beside the screen; return whether it is one."""
+        path = slash.file_to_read(line)
+        if path is None or not documents.takes_time(path):
+            return False
+        self.reading.begin(path)
+        self.show_activity()
+        return True
+
+    @on(DocumentRead)
+    def _on_document_read(self, event: DocumentRead) -> None:
+        self.reading.finish()
+        if isinstance(event.outcome, LmlabError):
+            self.transcript.say(str(event.outcome), error=True)
+        else:
+            self.chat.take(event.outcome)
+            self.transcript.say(f"{event.outcome}, goes with your next message")
+        self.transcript.follow()
+        self.show_activity()
 
     def action_view(self, name: str) -> None:
         """Open the view ``name`` of VIEWS over the chat; one that is open gives way, the same one closes."""
@@ -58,7 +95,10 @@ class ChatActions(App[int]):
         except LmlabError as error:
             self.activity.flash(str(error))
             return
-        self.push_screen(view)
+        self.push_screen(view, self._uncovered)
+
+    def _uncovered(self, _: None) -> None:
+        self.call_later(self.catch_up)
 
     def action_slash(self, line: str) -> None:
         self.run_slash(line)
@@ -83,15 +123,25 @@ class ChatActions(App[int]):
             self.exit(0)
         else:
             self._interrupted_at = now
-            self.activity.flash("ctrl+c again quits")
+            self.activity.flash(f"{self.keys.first('interrupt')} again quits")
         self.show_keys()
 
     def action_leave(self) -> None:
         self.exit(0)
 
     def action_help(self) -> None:
-        if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen([(command.usage, command.help) for command in slash.COMMANDS]))
+        if isinstance(self.screen, HelpScreen):
+            self.screen.dismiss()
+        else:
+            commands = [(command.usage, command.help) for command in slash.COMMANDS]
+            self.push_screen(HelpScreen(help_sections(self.keys), commands))
+
+    def begin_edit(self, turn: Turn) -> None:
+        """Bring an earlier message back into the composer."""
+        self.editing.begin(turn)
+        self.prompt.focus()
+        self.show_activity()
+        self.show_keys()
 
     def action_follow(self) -> None:
         self.transcript.follow()
@@ -100,7 +150,7 @@ class ChatActions(App[int]):
         """Let the person write in their own editor."""
         try:
             command = editor.editor_command()
-            with suspended(cast("ChatApp", self)):
+            with suspended(self):
                 text = editor.edit(self.prompt.text, command)
         except LmlabError as error:
             self.activity.flash(str(error))

@@ -21,15 +21,18 @@ from lmlab.lab.slash_complete import complete
 from lmlab.tui import themes, views
 from lmlab.tui.actions import ChatActions
 from lmlab.tui.driver import driver_class
+from lmlab.tui.editing import MessageEdit
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
-from lmlab.tui.keys import hints
+from lmlab.tui.keymap import Keymap
+from lmlab.tui.keys import ACTIONS, hints, keymap
 from lmlab.tui.pace import Pace
 from lmlab.tui.palette import Palette
+from lmlab.tui.reading import DocumentRead, DocumentReading
 from lmlab.tui.sampling_changes import SamplingChanges
-from lmlab.tui.screens import VIEWS, ChatView
+from lmlab.tui.screens import ChatView
 from lmlab.tui.state import Clock, ScreenState
-from lmlab.tui.status import live_notes, live_status, model_line
+from lmlab.tui.status import model_line
 from lmlab.tui.widgets.activity import Activity
 from lmlab.tui.widgets.composer import Completions, Composer, Offer, Prompt
 from lmlab.tui.widgets.header import Header
@@ -45,10 +48,17 @@ class ChatApp(ChatActions):
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
         "app.tcss",
+        "widgets/prose.tcss",
+        "widgets/columns/columns.tcss",
         "widgets/transcript/transcript.tcss",
         "widgets/composer/composer.tcss",
         "widgets/panel/panel.tcss",
         "screens/help.tcss",
+        "screens/prompt.tcss",
+        "screens/tree.tcss",
+        "screens/sessions.tcss",
+        "screens/candidates.tcss",
+        "screens/tokens.tcss",
     ]
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's own declaration
         (0, "-narrow"),
@@ -57,15 +67,8 @@ class ChatApp(ChatActions):
     TITLE = "lmlab"
     COMMANDS = {Palette}  # noqa: RUF012 - Textual's own declaration
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "interrupt", show=False, priority=True),
-        Binding("ctrl+q", "leave", show=False, priority=True),
-        Binding("ctrl+r", "regenerate", show=False, priority=True),
-        Binding("ctrl+l", "slash('/clear')", show=False, priority=True),
-        Binding("ctrl+g", "edit", show=False, priority=True),
-        Binding("f1", "help", show=False, priority=True),
+        *(Binding(action.key, action.run, id=action.id, show=False, priority=True) for action in ACTIONS),
         Binding("question_mark", "help", show=False),
-        Binding("ctrl+end", "follow", show=False),
-        *(Binding(entry.key, f"view({name!r})", id=name, show=False, priority=True) for name, entry in VIEWS.items()),
     ]
 
     class EventsWaiting(Message):
@@ -80,10 +83,12 @@ class ChatApp(ChatActions):
         model_ref: str | None = None,
         model_names: Sequence[str] = (),
         theme: str | None = None,
+        keys: Keymap | None = None,
         clock: Clock = monotonic,
     ) -> None:
         super().__init__(driver_class=driver_class())
         self.chat = chat
+        self.keys = keys or keymap()
         self.failure: Exception | None = None
         self.state = ScreenState(clock)
         self._inbox = inbox
@@ -93,13 +98,16 @@ class ChatApp(ChatActions):
         self._wanted_theme = theme
         self._changes = SamplingChanges(chat)
         self._pace = Pace(clock)
-        self.transcript = Transcript()
+        self.transcript = Transcript(chat.prompts.answer_line)
         self.panel = SamplingPanel()
         self.header = Header()
         self.activity = Activity()
         self.keys_line = KeysLine()
         self.completions = Completions()
         self.prompt = Prompt(history, self.completions, self._complete)
+        self.composer = Composer(self.prompt)
+        self.editing = MessageEdit(self.composer, self.prompt)
+        self.reading = DocumentReading(lambda outcome: self.post_message(DocumentRead(outcome)))
 
     # The screen
 
@@ -116,10 +124,11 @@ class ChatApp(ChatActions):
             yield self.panel
             yield self.completions
         yield self.activity
-        yield Composer(self.prompt)
+        yield self.composer
         yield self.keys_line
 
     def on_mount(self) -> None:
+        self.set_keymap(self.keys.for_textual())
         self.theme = themes.DARK.name
         self.prompt.focus()
         self._show_turns(replying=False)
@@ -141,6 +150,7 @@ class ChatApp(ChatActions):
 
     def on_unmount(self) -> None:
         self._inbox.connect(None)
+        self.reading.stop()
 
     # Events of the chat
 
@@ -155,9 +165,17 @@ class ChatApp(ChatActions):
         """Fold what has come and show it."""
         with self._pace.update():
             self._drain()
-            self._show_all()
-            if isinstance(self.screen, ChatView):
-                self.screen.catch_up()
+            if (view := self._view) is not None:
+                # What it covers waits until it is gone: Textual would draw all of it again and again, unseen.
+                view.catch_up()
+            else:
+                self._show_all()
+
+    @property
+    def _view(self) -> ChatView | None:
+        """The view over the chat, if one is. At the very end, when events may still come, there is no screen at all."""
+        top = self.screen_stack[-1] if self.screen_stack else None
+        return top if isinstance(top, ChatView) else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Over the chat, only what does not act on something that is out of sight."""
@@ -166,15 +184,22 @@ class ChatApp(ChatActions):
         return super().check_action(action, parameters)
 
     def ask_again(self) -> None:
-        self._ask(self.chat.regenerate)
+        self.ask(self.chat.regenerate)
+
+    def moved(self) -> None:
+        """The chat goes on from another turn than before: show that."""
+        self.editing.keep_to(self.chat.session)
+        self.state.forget_reply()
+        self._show_turns(replying=False)
         self._show_all()
 
     def _drain(self) -> None:
         for event in self._inbox.drain():
             self.state.fold(event)
+        views.read_answer(self.chat, self.state)
         live = self.transcript.live
-        if live is not None and (text := self.state.take_text()):
-            live.append(text)
+        if live is not None and self.state.reply is not None and self._view is None:
+            live.catch_up(self.state.reply)
         if self.state.take_chosen():
             self._show_turns(replying=False)
         for said in self.state.take_said():
@@ -187,22 +212,25 @@ class ChatApp(ChatActions):
         if self._pace.numbers_due(streaming):
             live = self.transcript.live
             if reply is not None and live is not None:
-                error = str(reply.error) if reply.error is not None else None
-                live.show_status(live_status(reply, self.state.model, now), live_notes(reply), error)
+                live.show_numbers(reply, self.state.model, now)
             self.header.show(views.header_view(self.chat, self.state, self._model_ref))
             self.panel.show(views.sampling_view(self.chat, self.state))
-            self._show_activity()
+            self.show_activity()
         self.show_keys()
 
-    def _show_activity(self) -> None:
+    def show_activity(self) -> None:
         line = model_line(self.state.model, views.model_name(self.chat, self._model_ref))
         if line is None:
             warning = views.context_trouble(self.chat, self.state)
-            line = (warning, True) if warning is not None else (views.attached(self.chat), False)
+            line = (
+                (warning, True)
+                if warning is not None
+                else (self.reading.line or self.editing.line or views.going_along(self.chat), False)
+            )
         self.activity.show(*line)
 
     def show_keys(self) -> None:
-        self.keys_line.show(hints(views.situation(self)))
+        self.keys_line.show(hints(views.situation(self), self.keys))
 
     def _show_turns(self, replying: bool) -> None:
         self.transcript.show(self.chat.turns, views.model_name(self.chat, self._model_ref), replying)
@@ -223,18 +251,23 @@ class ChatApp(ChatActions):
     def _on_submitted(self, event: Prompt.Submitted) -> None:
         text = event.text
         self.activity.unflash()
-        if not text.strip() and not self.chat.attachments:
+        if not text.strip() and not self.chat.attachments and self.editing.turn is None:
             return
         if slash.is_command(text) and not slash.is_message(text):
             # Also when it fails: the next one typed would be glued to it, and the history brings it back.
             self._take(text)
             self.run_slash(text.rstrip())
-        elif self.run_slash(text.rstrip()) if slash.is_message(text) else self._ask(lambda: self.chat.send(text)):
+        elif self._send(text[1:].rstrip() if slash.is_message(text) else text):
             self._take(text)
         self._show_all()
 
+    def _send(self, text: str) -> bool:
+        turn = self.editing.turn
+        return self.ask(lambda: self.chat.send(text) if turn is None else self.chat.edit(turn, text))
+
     def _take(self, text: str) -> None:
         self.prompt.clear()
+        self.editing.end()
         self._remember(text)
 
     def _remember(self, text: str) -> None:
@@ -243,8 +276,11 @@ class ChatApp(ChatActions):
         except (LmlabError, OSError) as error:
             self.activity.flash(f"what you typed is not kept for the next start: {error}")
 
-    def _ask(self, act: Callable[[], object]) -> bool:
-        """Send or regenerate; the transcript then shows the reply to come."""
+    def ask(self, act: Callable[[], object]) -> bool:
+        """Do what asks the chat for a reply; the transcript then shows the reply to come. Return whether it was done."""
+        if self.reading.line:
+            self.activity.flash(f"{self.reading.line}; what you typed stays here")
+            return False
         if self.chat.replying:
             kept = "; what you typed stays here" if self.prompt.text else ""
             self.activity.flash(f"a reply is under way: esc stops it{kept}")
@@ -257,12 +293,14 @@ class ChatApp(ChatActions):
             return False
         self._show_turns(replying=True)
         self.transcript.follow()
+        self._show_all()
         return True
 
     def run_slash(self, line: str) -> bool:
-        asks = slash.is_message(line) or line.split()[0] == "/regen"
+        if self.begin_reading(line):
+            return True
         results: list[slash.SlashResult] = []
-        run = self._ask if asks else self._try
+        run = self.ask if slash.asks(line) else self._try
         if not run(lambda: results.append(slash.run(self.chat, line))):
             return False
         result = results[0]
@@ -271,9 +309,13 @@ class ChatApp(ChatActions):
         elif result.action == "help":
             self.action_help()
         elif result.action in ("cleared", "moved"):
-            self.state.forget_reply()
-            self._show_turns(replying=False)
-        if result.lines and result.action != "help":
+            self.moved()
+        elif result.turn is not None:
+            self.begin_edit(result.turn)
+        elif result.view is not None:
+            self.action_view(result.view)
+        elsewhere = result.action in ("help", "edit") or result.view is not None
+        if result.lines and not elsewhere:
             self.transcript.say("\n".join(result.lines))
             self.transcript.follow()
         self._show_all()
@@ -289,7 +331,7 @@ class ChatApp(ChatActions):
             case "stop":
                 if self.chat.replying:
                     self.chat.stop()
-                else:
+                elif not (self.reading.stop() or self.editing.end()):
                     self.screen.clear_selection()
                     self.activity.unflash()
             case where:
@@ -332,7 +374,8 @@ class ChatApp(ChatActions):
         self.show_keys()
 
     def _complete(self, line: str) -> list[Offer]:
-        return [Offer(text, views.command_help(text)) for text in complete(line, self._model_names) if text != line]
+        found = complete(line, self._model_names, self.chat)
+        return [Offer(text, views.command_help(text)) for text in found if text != line]
 
     # The end
 

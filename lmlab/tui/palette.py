@@ -1,4 +1,7 @@
-"""The command palette: what keys do, and every slash command, in the order in which people want them; leaving last."""
+"""The command palette: what keys do, and every slash command, in the order in which people want them; leaving last.
+
+What has a key says it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from lmlab.lab import slash
+from lmlab.tui.keys import ACTIONS
+from lmlab.tui.screens.registry import VIEWS
 
 if TYPE_CHECKING:
     from lmlab.tui.app import ChatApp
 
+_QUIT = next(action.title for action in ACTIONS if action.id == "quit")
 
-_QUIT = "Quit"
+_HAVE_A_KEY = {"regen", "clear", "help", "bye", *VIEWS}
+"""Commands that are offered as what their key does."""
 
 
 class Offer(NamedTuple):
@@ -30,28 +37,31 @@ def offers(app: ChatApp) -> list[Offer]:
         found = slash.find(name)
         return Offer(f"/{name}", found.help, partial(_run, app, found))
 
-    return [
-        Offer("Sampling", "Go to the sampling panel", app.panel.focus),
-        Offer("Regenerate", "Another reply to the last message", app.action_regenerate),
-        command("best-of"),
-        command("select"),
-        command("candidates"),
-        command("model"),
-        command("system"),
+    by_id = {action.id: action for action in ACTIONS}
+
+    def key(name: str) -> Offer:
+        action = by_id[name]
+        return Offer(
+            action.title,
+            f"{action.help} · {app.keys.all(name)}",
+            partial(app.run_action, action.run, default_namespace=app),
+        )
+
+    offered = [
+        Offer("Sampling", "Go to the sampling panel · tab", app.panel.focus),
+        *map(key, ("regenerate", "tokens", "candidates", "tree", "prompt", "sessions")),
+        *map(command, ("best-of", "select", "model", "system")),
         Offer("Light or dark", "The other of the two themes", app.action_toggle_theme),
         Offer("Theme", "Choose among all themes", app.action_change_theme),
         command("save"),
-        command("clear"),
-        Offer("Help", "All keys and commands", app.action_help),
-        Offer("Stop", "Stop the reply", app.action_stop),
+        *map(key, ("new-session", "help")),
+        Offer("Stop", "Stop the reply · esc", app.action_stop),
         Offer("Copy the last reply", "To the clipboard", app.action_copy_reply),
-        Offer("Write in the editor", "In $VISUAL or $EDITOR", app.action_edit),
-        command("read"),
-        command("set"),
-        command("session"),
-        command("stats"),
-        Offer(_QUIT, "Leave; the session is kept", app.action_leave),
+        key("editor"),
     ]
+    there = {offer.title for offer in offered}
+    left = (name for name in (found.names[0] for found in slash.COMMANDS) if name not in _HAVE_A_KEY)
+    return [*offered, *(command(name) for name in left if f"/{name}" not in there), key("quit")]
 
 
 class Palette(Provider):

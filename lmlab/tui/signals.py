@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+
+from textual.app import App
 
 from lmlab.errors import LmlabError
 from lmlab.signal_handlers import handled
 
-if TYPE_CHECKING:
-    from lmlab.tui.app import ChatApp
-
 
 @contextmanager
-def answered(app: ChatApp, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+def answered(app: App[int], stop: Callable[[], bool], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Within, a signal that would kill the program ends ``app``, run by ``loop``, with 128 and its number.
 
-    An interrupt first stops the reply. What the shell told the program to ignore stays ignored.
+    An interrupt first stops what is under way, if ``stop`` says that there was something. What the shell told the program to ignore stays ignored.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(app.call_later, answer, app, number)
+        loop.call_soon_threadsafe(app.call_later, answer, app, stop, number)
 
     with handled(("SIGINT", "SIGTERM", "SIGHUP"), handle):
         yield
 
 
-def answer(app: ChatApp, number: int) -> None:
+def answer(app: App[int], stop: Callable[[], bool], number: int) -> None:
     """Do what signal ``number`` asks of ``app``."""
-    if number != signal.SIGINT or not app.chat.stop():
+    if number != signal.SIGINT or not stop():
         app.exit(128 + number)
 
 
 @contextmanager
-def suspended(app: ChatApp) -> Iterator[None]:
+def suspended(app: App[int]) -> Iterator[None]:
     """Within, the terminal is another program's, and so is Ctrl+C. Errors of lmlab's own come out of it."""
     failure: LmlabError | None = None
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)

@@ -16,6 +16,7 @@ from lmlab.backends import (
     Event,
     Failed,
     Finished,
+    FinishReason,
     Loading,
     ModelInfo,
     Prefill,
@@ -89,11 +90,28 @@ _RATE_AFTER_S = 1.0
 
 
 @dataclass(slots=True)
-class LiveReply:
-    """The reply under way. Times are the clock's; ``begun`` is when the engine had it. A text waits in ``pieces``.
+class LiveText:
+    """A text under way: the reply's, or one candidate's. ``reason`` is why it ended, ``logprob`` the mean of its tokens'.
 
-    Of several ``candidates`` the text is the first's, and tokens are counted of all until one is chosen.
-    ``standing`` says which was, ``selector`` what is choosing.
+    ``pieces`` only grow: whoever shows them keeps a place of his own.
+    """
+
+    pieces: list[str] = field(default_factory=list)
+    tokens: int = 0
+    reason: FinishReason | None = None
+    logprob: float | None = None
+
+    def since(self, place: int) -> tuple[str, int]:
+        """Return the text that has come since ``place`` (0 is the beginning), and the place after it."""
+        return "".join(self.pieces[place:]), len(self.pieces)
+
+
+@dataclass(slots=True)
+class LiveReply:
+    """The reply under way. Times are the clock's; ``begun`` is when the engine had it.
+
+    ``texts`` has one for each candidate; tokens are counted of all until one is ``chosen``, which is the one shown.
+    ``standing`` says why, ``selector`` what is choosing. ``answer`` is what was read off the reply, once it has ended.
     """
 
     begun: float
@@ -107,13 +125,26 @@ class LiveReply:
     last_token: float | None = None
     sampling: SamplingParams | None = None
     changes: list[Change] = field(default_factory=list)
-    pieces: list[str] = field(default_factory=list)
+    texts: list[LiveText] = field(default_factory=lambda: [LiveText()])
     finished: Finished | None = None
     error: LmlabError | None = None
-    candidates: int = 1
-    candidates_ended: int = 0
     selector: str | None = None
+    chosen: int = 0
     standing: str = ""
+    answer: str = ""
+
+    @property
+    def candidates(self) -> int:
+        return len(self.texts)
+
+    @property
+    def candidates_ended(self) -> int:
+        return sum(text.reason is not None for text in self.texts)
+
+    @property
+    def shown(self) -> LiveText:
+        """The text of the reply: of several candidates the chosen one's, the first's until then."""
+        return self.texts[self.chosen]
 
     @property
     def ended(self) -> bool:
@@ -147,7 +178,7 @@ class LiveReply:
 
 
 class ScreenState:
-    """``model``, ``reply`` and ``context_used`` now; ``said`` and the reply's text wait to be taken."""
+    """``model``, ``reply`` and ``context_used`` now; ``said`` waits to be taken."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self.clock = clock
@@ -187,14 +218,6 @@ class ScreenState:
         """Return whether a candidate was chosen since the last call: the last turn may be another than before."""
         chosen, self._chosen = self._chosen, False
         return chosen
-
-    def take_text(self) -> str:
-        """Return the text of the reply that has arrived since the last call."""
-        if self.reply is None:
-            return ""
-        text = "".join(self.reply.pieces)
-        self.reply.pieces.clear()
-        return text
 
     def fold(self, event: ChatEvent) -> None:
         """Take in the next event."""
@@ -239,31 +262,36 @@ class ScreenState:
                 reply.prompt_tokens, reply.cached_tokens = event.prompt_tokens, event.cached_tokens
                 reply.prefilled = event.cached_tokens
                 reply.sampling = event.sampling
+                reply.shown.pieces.append(event.text)
             case Prefill():
                 reply.prefilled = event.done
             case Token():
                 reply.tokens += 1
                 reply.first_token = now if reply.first_token is None else reply.first_token
                 reply.last_token = now
-                if event.candidate == 0:
-                    reply.pieces.append(event.text)
+                text = reply.texts[event.candidate]
+                text.tokens += 1
+                text.pieces.append(event.text)
             case Drawing():
-                reply.candidates = event.candidates
+                reply.texts = [LiveText() for _ in range(event.candidates)]
             case CandidateEnded():
-                reply.candidates_ended += 1
-                if event.candidate == 0:
-                    reply.pieces.append(event.tail)
+                text = reply.texts[event.candidate]
+                text.pieces.append(event.tail)
+                text.tokens = len(event.tokens)
+                text.reason, text.logprob = event.reason, event.logprob
             case Choosing():
                 reply.selector = event.selector
             case Chosen():
                 self._chosen = True
-                reply.standing = standing(event.turn.reply) if event.turn.reply is not None else ""
+                record = event.turn.reply
+                if record is not None and record.candidate is not None:
+                    reply.chosen, reply.standing = record.candidate.index, standing(record)
             case Applied():
                 reply.sampling = event.sampling
                 reply.changes += [(event.at_token, *change) for change in event.changes]
             case Finished():
                 reply.finished = event
-                reply.pieces.append(event.tail)
+                reply.shown.pieces.append(event.tail)
                 # Of several, one is the reply.
                 reply.tokens = event.usage.completion_tokens if reply.candidates == 1 else len(event.tokens)
             case Failed():

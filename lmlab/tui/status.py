@@ -10,16 +10,26 @@ from typing import Any
 from lmlab.backends import FinishReason
 from lmlab.lab.candidate_words import standing
 from lmlab.sampling import BY_NAME
-from lmlab.store import Change, Reply
+from lmlab.store import Change, Reply, TemplateUse
 from lmlab.terminal_text import one_line
 from lmlab.tui.format import bar, count, megabytes, rate, seconds, time_left
-from lmlab.tui.state import EngineGone, FetchingModel, LiveReply, LoadingModel, ModelReady, ModelState, NoModel
+from lmlab.tui.state import (
+    EngineGone,
+    FetchingModel,
+    LiveReply,
+    LiveText,
+    LoadingModel,
+    ModelReady,
+    ModelState,
+    NoModel,
+)
 
 # Short prompts are read faster than a bar can be looked at.
 _BAR_AFTER_S = 0.3
 _BAR_CELLS = 10
 # What it leaves, 80 columns have room for a bar and figures.
 _LABEL_CELLS = 36
+_NOTE_CELLS = 160
 
 NEARLY_FULL = 0.9
 
@@ -46,13 +56,52 @@ def live_status(reply: LiveReply, model: ModelState, now: float) -> str:
 
 
 def live_notes(reply: LiveReply) -> list[str]:
-    """Return the lines under those facts: how far the candidates are, and what was changed meanwhile."""
-    return [*_candidates(reply), *change_notes(reply.changes)]
+    """Return the lines under those facts: the answer, how far the candidates are, and what was changed meanwhile."""
+    return [*_answer(reply.answer), *_candidates(reply), *change_notes(reply.changes)]
 
 
-def kept_notes(reply: Reply) -> list[str]:
-    """Return the lines under the facts about a reply from the store."""
-    return [*filter(None, [standing(reply)]), *change_notes(reply.changes)]
+def candidate_lines(text: LiveText) -> list[str]:
+    """Return the two lines under a candidate under way: how long it is, and how it stands."""
+    length = count(text.tokens, "token")
+    if text.reason is None:
+        return [length, "drawing" if text.tokens else "waiting"]
+    return [_with_reason(length, text.reason), likelihood(text.logprob) or "ended"]
+
+
+def likelihood(logprob: float | None) -> str:
+    """Return the mean log-probability of a candidate's tokens, in words; nothing when it is not known."""
+    return "" if logprob is None else f"log-probability {logprob:.3f}"
+
+
+def kept_candidate_lines(reply: Reply) -> list[str]:
+    """Return the lines under a reply from the store that stands beside others: first two as ``candidate_lines`` has."""
+    one = reply.candidate
+    length = count(len(reply.tokens), "token")
+    if reply.status == "partial":
+        return [length, "not ended"]
+    lines = [_with_reason(length, reply.finish_reason)]
+    if one is None:
+        return [*lines, "drawn alone"]
+    score = f"score {one.score:.3g}" if one.score is not None and one.score != one.logprob else ""
+    how = "failed" if reply.finish_reason == "error" else "ended"
+    lines.append(" · ".join(filter(None, [score, likelihood(one.logprob)])) or how)
+    if one.chosen:
+        by = f"chosen by {one_line(one.selector, _NOTE_CELLS)}" if one.selector else "kept"
+        lines.append(f"{by}: {one_line(one.why, _NOTE_CELLS)}" if one.why else by)
+    if one.note:
+        lines.append(one_line(one.note, _NOTE_CELLS))
+    return lines
+
+
+def kept_notes(reply: Reply, answer: str | None = None) -> list[str]:
+    """Return the lines under the facts about a reply from the store, ``answer`` what was read off it."""
+    return [*_answer(answer), *filter(None, [standing(reply)]), *change_notes(reply.changes)]
+
+
+def template_line(use: TemplateUse) -> str:
+    """Return the template that a message went through, and how it was put."""
+    shots = f", {count(use.shots, 'example')}" if use.shots else ""
+    return f"{one_line(PurePath(use.template).stem, _LABEL_CELLS)}, {use.technique}{shots}"
 
 
 def kept_status(reply: Reply) -> str:
@@ -157,12 +206,20 @@ def context_warning(used: int | None, context: int | None, ended_reply: bool = F
     return f"the context is nearly full, {count(context - used, 'token')} left: /clear begins a new session"
 
 
+def _answer(line: str | None) -> list[str]:
+    return [one_line(line, _NOTE_CELLS)] if line else []
+
+
 def _candidates(reply: LiveReply) -> list[str]:
     if reply.candidates == 1 or reply.standing:
         return [reply.standing] if reply.standing else []
-    line = f"candidate 1 of {reply.candidates} · {reply.candidates_ended} ended"
-    if reply.selector is not None and not reply.ended:
-        line += f" · {one_line(reply.selector, _LABEL_CELLS)} chooses · esc takes the most probable"
+    if reply.ended:
+        return [f"candidate {reply.chosen + 1} of {reply.candidates}"]
+    line = f"{reply.candidates_ended} of {reply.candidates} candidates ended"
+    if reply.selector is not None:
+        line = (
+            f"{one_line(reply.selector, _LABEL_CELLS)} chooses among {reply.candidates} · esc takes the most probable"
+        )
     return [line]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmlab.lab import slash
 from lmlab.lab.chat import Chat
 from lmlab.lab.model_slot import size_and_quantization
+from lmlab.lab.slash_template import summary
 from lmlab.sampling import SamplingParams
 from lmlab.terminal_text import one_line
 from lmlab.tui.format import count
@@ -16,7 +17,7 @@ from lmlab.tui.state import ScreenState
 from lmlab.tui.status import context_warning, short_name
 from lmlab.tui.widgets.header import HeaderView
 from lmlab.tui.widgets.panel import SamplingView
-from lmlab.tui.widgets.panel.rows import ROWS
+from lmlab.tui.widgets.panel.rows import SAMPLING_ROWS
 
 if TYPE_CHECKING:
     from lmlab.tui.app import ChatApp
@@ -55,7 +56,17 @@ def sampling_view(chat: Chat, state: ScreenState) -> SamplingView:
     coming = chat.in_force
     drawn = reply.sampling.seed if reply is not None and reply.sampling is not None else _kept_seed(chat)
     in_force = running or replace(coming, seed=coming.seed if coming.seed not in (None, -1) else drawn)
-    return SamplingView(chat.asked, coming, in_force, {name: chat.origin(name) for name in ROWS})
+    return SamplingView(
+        chat.asked,
+        coming,
+        in_force,
+        {row.name: chat.origin(row.name) for row in SAMPLING_ROWS},
+        best_of=chat.best_of,
+        select=str(chat.selector),
+        at_once=chat.info.layout.sequences if chat.info is not None else None,
+        preset=chat.preset,
+        presets=tuple(preset.name for preset in chat.presets.known),
+    )
 
 
 def situation(app: ChatApp) -> Situation:
@@ -68,6 +79,8 @@ def situation(app: ChatApp) -> Situation:
         replying=app.state.replying,
         following=app.transcript.following,
         can_regenerate=bool(app.chat.turns),
+        candidates=_of_several(app),
+        editing=app.editing.turn is not None,
         has_text=bool(app.prompt.text),
     )
 
@@ -88,13 +101,24 @@ def context_trouble(chat: Chat, state: ScreenState) -> str | None:
     return context_warning(context_used(chat, state), info.context if info is not None else None, ended_by_it)
 
 
-def attached(chat: Chat) -> str:
-    """Return what goes with the next message, in words; nothing when nothing does."""
+def going_along(chat: Chat) -> str:
+    """Return what the next message goes through and what goes with it, in words; nothing when nothing does."""
+    prompt = chat.prompts.current
+    through = [f"{summary(prompt)} · you type its {prompt.main}"] if prompt is not None else []
     if not chat.attachments:
-        return ""
+        return "".join(through)
     names = [one_line(file.name, 30) for file in chat.attachments]
     what = names[0] if len(names) == 1 else count(len(names), "file")
-    return f"{what} attached, {count(sum(len(file.text) for file in chat.attachments), 'character')}"
+    attached = f"{what} attached, {count(sum(len(file.text) for file in chat.attachments), 'character')}"
+    return " · ".join([*through, attached])
+
+
+def read_answer(chat: Chat, state: ScreenState) -> None:
+    """Keep what a reply that has ended gives as its answer, once."""
+    reply = state.reply
+    if reply is None or reply.finished is None or reply.answer or len(chat.turns) < 2:
+        return
+    reply.answer = chat.prompts.answer_line(*chat.turns[-2:]) or ""
 
 
 def command_help(line: str) -> str:
@@ -107,3 +131,11 @@ def _kept_seed(chat: Chat) -> int | None:
     replies = [turn.reply for turn in chat.turns[-1:] if turn.reply is not None]
     sampling: SamplingParams | None = replies[-1].sampling if replies else None
     return sampling.seed if sampling is not None else None
+
+
+def _of_several(app: ChatApp) -> bool:
+    """Whether the last reply is one of several drawn at once."""
+    if app.state.reply is not None and app.state.reply.candidates > 1:
+        return True
+    last = app.chat.turns[-1].reply if app.chat.turns else None
+    return last is not None and last.candidate is not None

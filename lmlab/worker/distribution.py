@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
-
-from lmlab.llama.distribution import weigh
+from lmlab.llama.distribution import Weigher
 from lmlab.llama.model import Vocabulary
 from lmlab.sampling import SamplingParams
 from lmlab.worker.looks import Alternative, Distribution, Stage
+from lmlab.worker.spelling import token_text
 
 
 def describe(
     request_id: str,
     vocabulary: Vocabulary,
-    logits: npt.NDArray[np.float32],
+    weigher: Weigher,
     sampling: SamplingParams,
-    history: Sequence[int],
     *,
     top: int,
     drawn: int | None = None,
 ) -> Distribution:
-    """Return what was weighed after ``history``; ``sampling`` must be complete. Arguments as for ``weigh``."""
-    weighed = weigh(logits, sampling, history, top=top, drawn=drawn)
+    """Return what ``weigher`` makes of its place at ``sampling``. Arguments as for its ``weigh``."""
+    weighed = weigher.weigh(sampling, top=top, drawn=drawn)
     return Distribution(
         request_id=request_id,
         sampling=sampling,
@@ -41,9 +36,3 @@ def describe(
             for token in weighed.tokens
         ),
     )
-
-
-def token_text(vocabulary: Vocabulary, token: int) -> str:
-    r"""Return the text of a token: a control token by its name, bytes that are part of a character as ``\xHH``."""
-    piece = vocabulary.piece(token, special=True)
-    return piece.decode("utf-8", "backslashreplace") or vocabulary.text(token)

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from lmlab.engine import EngineEvent
 from lmlab.engine.request import Ended, Inspected, Refused
 from lmlab.errors import EngineStopped, UsageError
 from lmlab.llama import Vocabulary
+from lmlab.llama.distribution import Weigher
 from lmlab.sampling import SamplingParams
 from lmlab.worker.distribution import describe
 from lmlab.worker.looks import Distribution, Inspect, Reweigh
@@ -25,7 +23,7 @@ class _Place:
     command: Inspect
     history: tuple[int, ...]
     sampling: SamplingParams
-    logits: npt.NDArray[np.float32] | None = None
+    weigher: Weigher | None = None
 
 
 class Inspections:
@@ -47,7 +45,7 @@ class Inspections:
         """Return what to tell the parent of an engine event about one of these requests."""
         if isinstance(event, Inspected):
             place = self._latest = self._asked.pop(event.request_id)
-            place.logits = event.logits
+            place.weigher = Weigher(event.logits, place.history)
             return [self._distribution(place, place.sampling)]
         if isinstance(event, Refused):
             del self._asked[event.request_id]
@@ -67,14 +65,13 @@ class Inspections:
         return self._distribution(place, sampling)
 
     def _distribution(self, place: _Place, sampling: SamplingParams) -> Distribution:
-        assert place.logits is not None
+        assert place.weigher is not None
         command = place.command
         return describe(
             command.request_id,
             self._vocabulary,
-            place.logits,
+            place.weigher,
             sampling,
-            place.history,
             top=command.top,
             drawn=command.drawn,
         )

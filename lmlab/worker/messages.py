@@ -13,7 +13,7 @@ from lmlab.errors import LmlabError
 from lmlab.sampling import SamplingParams
 from lmlab.worker.looks import Distribution, Inspect, Reweigh
 from lmlab.worker.prompts import Prompt
-from lmlab.worker.questions import Encode, Encoded, Rank, Ranked
+from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, Spell, Spelled
 
 ABORT_MARK = "lmlab-abort:"
 """Begins the line in the worker's log that says why llama.cpp ended the process."""
@@ -48,6 +48,8 @@ class Request:
     ``lora`` are the scales of the adapters that the model was loaded with; None is the scales they were loaded at.
     ``session`` names whose prefix it is: with snapshots on, what it decoded survives the program.
     ``stream`` False sends no Prefill and no Token: the whole text of each candidate comes as the ``tail`` of its end.
+    ``reply``: tokens that each candidate already begins with. They are decoded with the prompt and counted with it, and
+    are part of the reply for all else: its length and stop texts, the constraint, the penalties.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Request:
     lora: tuple[float, ...] | None = None
     session: str | None = None
     stream: bool = True
+    reply: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +137,10 @@ class Cancel:
     candidate: int | None = None
 
 
-Question: TypeAlias = Inspect | Reweigh | Encode | Rank
+Question: TypeAlias = Inspect | Reweigh | Encode | Spell | Rank
 """What is answered by one event."""
 
-Answer: TypeAlias = Distribution | Encoded | Ranked
+Answer: TypeAlias = Distribution | Encoded | Spelled | Ranked
 
 Command: TypeAlias = Generate | Update | Cancel | Question
 """Commands about a request; Load comes first, once."""
@@ -220,7 +223,7 @@ class LoadFailed:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens. ``cached_tokens`` of the prompt's were really not decoded again, ``restored_tokens`` of these came from
-    disk. ``completion_tokens`` are those of all candidates."""
+    disk. ``completion_tokens`` are those drawn for all candidates."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -245,13 +248,17 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The request is in. ``sampling`` is in force, complete, with the seed used (candidate 0's; the others' follow from it)."""
+    """The request is in. ``sampling`` is in force, complete, with the seed used (candidate 0's; the others' follow from it).
+
+    ``prompt_tokens`` include those that the reply already begins with, and ``text`` is theirs, as far as it is certain.
+    """
 
     request_id: str
     prompt_tokens: int
     cached_tokens: int
     sampling: SamplingParams
     restored_tokens: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +272,7 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Token number ``index`` (from 0). ``text`` may be empty: half a character, or what could become a stop text."""
+    """Token number ``index`` of the reply (from 0). ``text`` may be empty: half a character, or what could become a stop text."""
 
     request_id: str
     index: int
@@ -303,7 +310,8 @@ class CandidateEnded:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end. ``tail`` is text held back until now, the whole of it when not streamed. ``tokens`` are the reply's ids, the end token not among them.
+    """The end. ``tail`` is text held back until now; when not streamed, all that follows the text of Started. ``tokens``
+    are the reply's ids, those that it began with included, the end token not among them.
 
     ``logprob`` is the mean log-probability of every draw, the end and what a stop text cut away included, when asked
     for. ``context_used`` counts the tokens held. With several candidates each one's end has been told by CandidateEnded;

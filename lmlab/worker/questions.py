@@ -17,11 +17,31 @@ class Encode:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """``text`` is the final text that the model gets, what it puts first included, special tokens spelled."""
+    """``text`` is the final text that the model gets, what it puts first included, special tokens spelled.
+
+    ``cached`` of the tokens, from the first, are in memory now and would not be decoded again.
+    """
 
     request_id: str
     tokens: tuple[int, ...]
     text: str
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """Ask for the text of each of ``tokens`` by itself; a Spelled or Failed answers."""
+
+    request_id: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    r"""One text a token, in order: a control token by its name, bytes that are part of a character as ``\xHH``."""
+
+    request_id: str
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from lmlab.worker.looks import Inspect, Reweigh
 from lmlab.worker.messages import Event, Failed, Generate, ModelInfo, Question
 from lmlab.worker.prompt import PromptEncoder
 from lmlab.worker.prompts import ChatPrompt, Message
-from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, RankPair
+from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, RankPair, Spell
+from lmlab.worker.spelling import spelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Ranking:
     def __init__(self, loaded: LoadedRanker) -> None:
         self._context = loaded.context
         self._encoder = loaded.encoder
-        self._pairs = PairEncoder(loaded.encoder, loaded.model.vocabulary, loaded.model.rank_template)
+        self._vocabulary = loaded.model.vocabulary
+        self._pairs = PairEncoder(loaded.encoder, self._vocabulary, loaded.model.rank_template)
 
     def answer(self, command: Generate | Question) -> Event:
         """Return what to tell the parent of ``command``."""
@@ -40,6 +42,8 @@ class Ranking:
                     return Ranked(request_id, tuple(self._score(command.pairs)))
                 case Encode():
                     return encoded(command, self._encoder)
+                case Spell():
+                    return spelled(command, self._vocabulary)
                 case Generate() | Inspect() | Reweigh():
                     raise UsageError("this model was loaded to score answers and cannot generate: use another for that")
         except LmlabError as error:

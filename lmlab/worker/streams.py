@@ -5,10 +5,10 @@ Holds the text of each candidate as it grows; knows tokens only as numbers that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lmlab.engine import Admitted, Changed, Drawn, Ended, Engine, EngineEvent, Prefilled, Refused
+from lmlab.engine import Admitted, Changed, Drawn, Ended, EngineEvent, Prefilled, Refused
 from lmlab.sampling import SamplingParams
 from lmlab.worker import messages
 from lmlab.worker.text_stream import TextStream
@@ -16,7 +16,10 @@ from lmlab.worker.text_stream import TextStream
 
 @dataclass(slots=True, eq=False)
 class Candidate:
-    """One continuation under way. ``unread``: how many of its last tokens are not in its text yet."""
+    """One continuation under way. ``unread``: how many of its last tokens are not in its text yet.
+
+    ``tokens`` and ``text`` begin with what the reply began with.
+    """
 
     stream: TextStream
     unread: int = 0
@@ -27,13 +30,19 @@ class Candidate:
 
 @dataclass(slots=True, eq=False)
 class Reply:
-    """One request under way. ``streamed``: told token by token. ``ended`` are its candidates' ends, by number."""
+    """One request under way. ``streamed``: told token by token. ``ended`` are its candidates' ends, by number.
+
+    Each candidate began with the same ``replied`` tokens, which make the text ``begun`` certain.
+    """
 
     request_id: str
     prompt_tokens: int
     sampling: SamplingParams
     candidates: list[Candidate]
     streamed: bool
+    replied: int = 0
+    begun: str = ""
+    started: bool = False
     ended: dict[int, messages.CandidateEnded] = field(default_factory=dict)
     draws: int = 0
     drafted: int | None = None
@@ -42,10 +51,13 @@ class Reply:
 
 
 class Replies:
-    """Every request in the engine, and the translation of its events. ``piece`` spells a token as bytes."""
+    """Every request in the engine, and the translation of its events.
 
-    def __init__(self, engine: Engine, piece: Callable[[int], bytes]) -> None:
-        self._engine = engine
+    ``finish`` ends a candidate in the engine and returns what that says. ``piece`` spells a token as bytes.
+    """
+
+    def __init__(self, finish: Callable[[str, int], list[EngineEvent]], piece: Callable[[int], bytes]) -> None:
+        self._finish = finish
         self._piece = piece
         self._replies: dict[str, Reply] = {}
 
@@ -57,9 +69,16 @@ class Replies:
         candidates: int = 1,
         *,
         streamed: bool = True,
+        begun: Sequence[int] = (),
     ) -> None:
-        streams = [Candidate(TextStream(sampling.stop or ())) for _ in range(candidates)]
-        self._replies[request_id] = Reply(request_id, prompt_tokens, sampling, streams, streamed)
+        """Begin a request whose replies all begin with the tokens ``begun``, which are the prompt's last."""
+        streams = [
+            Candidate(TextStream(sampling.stop or ()), unread=len(begun), tokens=list(begun)) for _ in range(candidates)
+        ]
+        texts = [self._read(candidate) for candidate in streams]
+        self._replies[request_id] = Reply(
+            request_id, prompt_tokens, sampling, streams, streamed, replied=len(begun), begun=texts[0]
+        )
 
     def sampling(self, request_id: str) -> SamplingParams | None:
         """Return what is in force for a request, or None when it has ended."""
@@ -90,15 +109,7 @@ class Replies:
                 if reply.streamed:
                     said.append(messages.Prefill(event.request_id, event.done, event.total))
             case Admitted():
-                said.append(
-                    messages.Started(
-                        event.request_id,
-                        reply.prompt_tokens,
-                        event.cached,
-                        sampling=reply.sampling,
-                        restored_tokens=event.restored,
-                    )
-                )
+                self._admitted(event, reply, said)
             case Changed():
                 reply.sampling = event.sampling
                 for candidate in reply.candidates:
@@ -108,6 +119,23 @@ class Replies:
             case Refused():
                 del self._replies[event.request_id]
                 said.append(messages.Failed(event.request_id, event.error))
+
+    def _admitted(self, event: Admitted, reply: Reply, said: list[messages.Event]) -> None:
+        reply.started = True
+        said.append(
+            messages.Started(
+                event.request_id,
+                reply.prompt_tokens,
+                event.cached,
+                sampling=reply.sampling,
+                restored_tokens=event.restored,
+                text=reply.begun,
+            )
+        )
+        # What a reply begins with can hold a stop text already.
+        for number, candidate in enumerate(reply.candidates):
+            if candidate.stream.stopped:
+                said.extend(self.translate(self._finish(event.request_id, number)))
 
     def _drawn(self, event: Drawn, reply: Reply, said: list[messages.Event]) -> None:
         candidate = reply.candidates[event.candidate]
@@ -129,7 +157,7 @@ class Replies:
                 messages.Token(event.request_id, event.index, event.token, text, event.logprob, event.candidate)
             )
         if candidate.stream.stopped:
-            said.extend(self.translate(self._engine.finish(event.request_id, event.candidate)))
+            said.extend(self.translate(self._finish(event.request_id, event.candidate)))
 
     def _read(self, candidate: Candidate) -> str:
         """Take the tokens that are not read yet into the text; return what became certain of it."""
@@ -146,8 +174,12 @@ class Replies:
         self._read(candidate)
         tail = candidate.stream.flush()
         candidate.text.append(tail)
-        if not reply.streamed:
-            tail = "".join(candidate.text)
+        # One that never ran has said nothing, not even what it was to begin with.
+        unheard = not reply.started and len(candidate.tokens) == reply.replied
+        if unheard:
+            tail = ""
+        elif not reply.streamed:
+            tail = "".join(candidate.text)[len(reply.begun) :]
         # A stop string can be completed by the very token that exhausted max_tokens or the context.
         reason = "stop" if candidate.stream.stopped else event.reason
         logprobs = candidate.logprobs
@@ -156,7 +188,7 @@ class Replies:
             candidate=event.candidate,
             reason=reason,
             tail=tail,
-            tokens=self._spelling(candidate),
+            tokens=() if unheard else self._spelling(candidate),
             logprob=sum(logprobs) / len(logprobs) if logprobs else None,
         )
         reply.ended[event.candidate] = end
@@ -184,7 +216,7 @@ class Replies:
             usage=messages.Usage(
                 reply.prompt_tokens,
                 event.cached,
-                sum(len(candidate.tokens) for candidate in reply.candidates),
+                sum(len(candidate.tokens) - reply.replied for candidate in reply.candidates),
                 event.restored,
             ),
             timings=messages.Timings(

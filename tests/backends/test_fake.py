@@ -24,6 +24,8 @@ from lmlab.backends import (
     RankPair,
     Ready,
     Request,
+    Spell,
+    Spelled,
     Started,
     Status,
     StatusSink,
@@ -328,3 +330,78 @@ def test_questions_are_answered_at_once() -> None:
         Failed("e", gone),
     ]
     assert [question.request_id for question in backend.questions] == list("abcde")
+
+
+def test_a_reply_goes_on_from_the_tokens_it_begins_with() -> None:
+    backend, _ = fake(auto=True)
+    backend.script(["Hel", "lo", "!"])
+    backend.script([" x", " y"], prompt_tokens=7, cached=5)
+    events: list[Event] = []
+
+    backend.generate(ask(), lambda event: None)
+    backend.generate(Request("b", TextPrompt("once"), reply=(100, 101, 7)), events.append)
+
+    assert events == [
+        Started("b", 10, 5, IN_FORCE, text="Hello<7>"),
+        Prefill("b", 10, 10),
+        Token("b", 3, 103, " x"),
+        Token("b", 4, 104, " y"),
+        Finished("b", "stop", "", (100, 101, 7, 103, 104), Usage(10, 5, 2), FAKE_TIMINGS, 12),
+    ]
+
+
+def test_a_reply_cancelled_before_it_starts_has_not_even_its_beginning() -> None:
+    backend, _ = fake()
+    events: list[Event] = []
+    handle = backend.generate(Request("a", TextPrompt("once"), reply=(5,)), events.append)
+
+    handle.cancel()
+
+    assert events == [Finished("a", "cancelled", "", (), Usage(0, 0, 0), FAKE_TIMINGS, 0)]
+
+
+def test_each_candidate_goes_on_from_the_same_tokens() -> None:
+    backend, _ = fake(auto=True)
+    backend.script_candidates(["yes", "no"])
+    ends: list[CandidateEnded] = []
+
+    def sink(event: Event) -> None:
+        if isinstance(event, CandidateEnded):
+            ends.append(event)
+
+    backend.generate(Request("a", TextPrompt("once"), candidates=2, reply=(5,)), sink)
+
+    assert [end.tokens for end in ends] == [(5, 101), (5, 201)]
+
+
+def test_log_probabilities_come_when_they_are_asked_for() -> None:
+    backend, _ = fake(auto=True)
+    backend.script(["a", "b", "c"], logprobs=[-0.5, -2.5])
+    backend.script_candidates([FakeCandidate("d", logprob=-0.25)])
+    backend.script(["e"], logprobs=[-0.5])
+    events: list[Event] = []
+
+    for name, asked in (("a", True), ("b", True), ("c", False)):
+        backend.generate(Request(name, TextPrompt("once"), logprobs=asked), events.append)
+
+    assert [event.logprob for event in events if isinstance(event, Token)] == [-0.5, -2.5, -1.0, -0.25, None]
+
+
+def test_tokens_are_spelled_as_they_were_said() -> None:
+    backend, _ = fake(auto=True)
+    answers: list[Event] = []
+    backend.generate(ask(), lambda event: None)
+    backend.texts[9] = "nine"
+    backend.cached = 3
+
+    backend.ask(Spell("a", (100, 101, 9, 300)), answers.append)
+    backend.ask(Encode("b", TextPrompt("to be or not to be")), answers.append)
+    backend.ask(Spell("c", (0, 1)), answers.append)
+    backend.ask(Encode("d", TextPrompt("to be")), answers.append)
+
+    assert answers == [
+        Spelled("a", ("A", " fake", "nine", "<300>")),
+        Encoded("b", (0, 1, 2, 3, 4, 1), "to be or not to be", 3),
+        Spelled("c", ("to", " be")),
+        Encoded("d", (0, 1), "to be", 2),
+    ]

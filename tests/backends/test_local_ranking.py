@@ -10,7 +10,20 @@ import pytest
 from local_harness import LIMIT_S, Bench, wait_until
 from tiny_models import CHATML, write_decoder_reranker, write_encoder, write_llama, write_reranker
 
-from lmlab.backends import Encode, Encoded, Event, Failed, Inspect, Message, Rank, Ranked, RankPair, TextPrompt
+from lmlab.backends import (
+    Encode,
+    Encoded,
+    Event,
+    Failed,
+    Inspect,
+    Message,
+    Rank,
+    Ranked,
+    RankPair,
+    Spell,
+    Spelled,
+    TextPrompt,
+)
 from lmlab.errors import ContextOverflow, EngineStopped, ModelLoadError, UsageError
 from lmlab.sampling import SamplingParams
 
@@ -66,6 +79,10 @@ def test_it_encodes_and_does_not_generate(ranker: Bench) -> None:
     encoded = ranker.answer(Encode("tokens", TextPrompt("hello world")))
     assert isinstance(encoded, Encoded)
     assert "hello" in encoded.text
+    assert encoded.cached == 0
+    spelled = ranker.answer(Spell("texts", encoded.tokens))
+    assert isinstance(spelled, Spelled)
+    assert len(spelled.texts) == len(encoded.tokens)
     reply = ranker.ask("hello")
     reply.handle.cancel()
     assert isinstance(reply.error(), UsageError)

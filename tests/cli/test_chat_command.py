@@ -54,6 +54,39 @@ def test_best_of_and_its_selector_reach_the_chat(
     assert (screen.chat.best_of, str(screen.chat.selector)) == (12, "vote")
 
 
+def test_a_template_reaches_the_chat(
+    fake: Fake, lmlab: Lmlab, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("-t", "summarize", "--technique", "few-shot", "--shots", "2", "--pick", "random:3")
+    assert chat(lmlab, monkeypatch, *arguments, "--var", "audience=a child") == 7
+    assert screen.chat is not None
+    prompt = screen.chat.prompts.chosen()
+    assert (prompt.name, prompt.renderer.technique, prompt.renderer.shots) == ("summarize", "few-shot", 2)
+    assert (prompt.approach.pick, prompt.approach.pick_seed) == ("random", 3)
+    assert (prompt.renderer.fixed, prompt.main) == ({"audience": "a child"}, "text")
+
+
+def test_a_template_that_cannot_be_used_is_said_before_anything_opens(fake: Fake, lmlab: Lmlab, home: Path) -> None:
+    outcome = lmlab("chat", "--plain", "-t", "summarise", stdin=b"hi\n")
+    assert outcome.code == 2
+    assert "no prompt template is called 'summarise': did you mean summarize" in outcome.err
+    outcome = lmlab("chat", "--plain", "--technique", "cot", stdin=b"hi\n")
+    assert "--technique is about a prompt template: name one with -t" in outcome.err
+    outcome = lmlab("chat", "--plain", "-t", "summarize", "--shots", "2", "--technique", "cot", stdin=b"hi\n")
+    assert "--shots is about examples, and cot shows none" in outcome.err
+    assert not fake.backends
+    assert not (home / "sessions.db").exists()
+
+
+def test_lines_go_through_the_template_and_the_answer_is_told(fake: Fake, lmlab: Lmlab) -> None:
+    fake.prepare = lambda backend: backend.script(["Three and four is seven. ", "The answer is 7."])
+    outcome = lmlab("chat", "--plain", "-t", "word-problem", "--technique", "cot", stdin=b"What is 3 + 4?\n")
+    assert (outcome.code, outcome.out) == (0, "Three and four is seven. The answer is 7.\n")
+    assert "answer: 7\n" in outcome.err
+    messages = fake.backend.requests[0].prompt.messages  # type: ignore[union-attr]
+    assert messages[-1].content.endswith("Problem: What is 3 + 4?\n\nLet's think step by step.")
+
+
 def test_a_terminal_is_filled_by_the_screen(
     fake: Fake, lmlab: Lmlab, screen: Screen, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

@@ -380,3 +380,19 @@ def test_no_prompt_says_how_to_give_one(fake: Fake, lmlab: Lmlab) -> None:
         assert outcome.err == (
             "lmlab: no prompt: give one as an argument (lmlab run Hello) or on stdin (lmlab run < file)\n"
         )
+
+
+@pytest.mark.parametrize("command", ["run", "chat"])
+def test_a_preset_lies_under_what_is_asked_besides(
+    fake: Fake, lmlab: Lmlab, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMLAB_PRESET", "creative")
+    arguments = ("hi",) if command == "run" else ("fake", "--plain")
+    assert lmlab(command, *arguments, "--top-k", "9", stdin=b"hi\n").code == 0
+    sampling = fake.backend.requests[0].sampling
+    assert (sampling.temperature, sampling.top_k, sampling.seed) == (1.2, 9, None)
+    assert lmlab(command, *arguments, "--preset", "greedy", stdin=b"hi\n").code == 0
+    assert fake.backend.requests[0].sampling.temperature == 0
+    outcome = lmlab(command, *arguments, "--preset", "gredy", stdin=b"hi\n")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "no preset is called 'gredy': did you mean greedy" in outcome.err

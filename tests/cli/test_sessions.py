@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness import Lmlab, Outcome, Terminal
+from rich.cells import cell_len
 
 from lmlab.settings import Paths
 from lmlab.snapshot_layout import folder_name, new_name
@@ -123,6 +124,91 @@ def test_the_list_says_how_much_disk_the_snapshots_of_a_session_take(
     assert "MB" not in lines[1]
 
 
+# search and rename
+
+
+def test_a_search_lists_what_it_found_and_where(lmlab: Lmlab, on_terminal: Lmlab, store: Store) -> None:
+    in_message = said(store, "Why?", "It is\na PRIME  number.")
+    in_title = said(store, "Prime numbers")
+    said(store, "else")
+    piped = lmlab("sessions", "list", "--search", "prime num")
+    assert (piped.code, piped.err) == (0, "")
+    head, *lines = (line.split("\t") for line in piped.out.splitlines())
+    assert head[-1] == "match"
+    assert [(line[0], line[-1]) for line in lines] == [
+        (in_title.id, "Prime numbers"),
+        (in_message.id, "It is a PRIME number."),
+    ]
+    listed = json.loads(lmlab("sessions", "list", "--json", "--search", "prime NUM").out)
+    assert listed[1]["match"] == "It is a PRIME number."
+    store.rename(in_title.id, "[b]primes[/b]")
+    lines_shown = on_terminal("sessions", "list", "--search", "a prime").out.splitlines()
+    assert [line.split()[0] for line in lines_shown] == ["id", in_message.id, "It"]
+    assert lines_shown[2] == "        It is a PRIME number."
+
+
+def test_a_match_on_a_terminal_is_cut_to_its_width(on_terminal: Lmlab, store: Store) -> None:
+    said(store, f"{'日本語 ' * 30} needle {'x' * 300}\x1b[2J")
+    line = on_terminal("sessions", "list", "--search", "NEEDLE").out.splitlines()[2]
+    assert line.startswith("        …")
+    assert line.endswith("x…")
+    assert " needle x" in line
+    assert cell_len(line) == 70
+
+
+def test_a_search_without_result_says_so_beside_the_data(lmlab: Lmlab, store: Store) -> None:
+    said(store, "Why?")
+    outcome = lmlab("sessions", "list", "--search", "a\nb")
+    assert (outcome.code, outcome.out) == (0, HEADER.rstrip() + "\tmatch\n")
+    assert outcome.err == "lmlab: 'a b' is in no title and no message\n"
+    refused = lmlab("sessions", "list", "--search", "  ")
+    assert (refused.code, refused.err) == (2, "lmlab: --search needs a text that is not empty\n")
+
+
+def test_a_session_gets_another_title(lmlab: Lmlab, store: Store) -> None:
+    session = said(store, "Why?")
+    outcome = lmlab("sessions", "rename", session.id[:3], " The\nreason \x1b[2J ")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == f"lmlab: {session.id} is now called The reason ␛[2J\n"
+    assert store.session(session.id).title == "The reason ␛[2J"
+    refused = lmlab("sessions", "rename", session.id, " ")
+    assert (refused.code, refused.err) == (2, "lmlab: a title cannot be empty: give it some text\n")
+
+
+# import
+
+
+def test_what_was_exported_comes_back(lmlab: Lmlab, store: Store, tmp_path: Path) -> None:
+    session, file = said(store, "Why?"), tmp_path / "chat.json"
+    lmlab("sessions", "export", session.id, "-o", str(file))
+    text = file.read_text(encoding="utf-8")
+    there = lmlab("sessions", "import", str(file))
+    assert (there.code, there.out) == (2, "")
+    assert there.err == (
+        f"lmlab: session {session.id} (Why?) is there already: import it as another with --again, "
+        "or remove that one first\n"
+    )
+    store.remove(session.id)
+    outcome = lmlab("sessions", "import", str(file))
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == (f"lmlab: imported {session.id} (Why?, 2 messages): lmlab chat --session {session.id}\n")
+    again = lmlab("sessions", "import", str(file), "--again")
+    assert again.code == 0
+    copy = next(one for one in store.sessions() if one.id != session.id)
+    assert f"imported {copy.id} (Why?" in again.err
+    back = json.loads(lmlab("sessions", "export", session.id, "--json").out)
+    before = json.loads(text)
+    assert back["session"] == {**before["session"], "leaf": back["session"]["leaf"]}
+
+
+def test_a_file_that_is_no_session_is_one_line(lmlab: Lmlab, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "cut.json").write_text('{"lmlab_session": 2, "session": {')
+    outcome = lmlab("sessions", "import", str(tmp_path / "cut.json"))
+    assert (outcome.code, outcome.out, store.sessions()) == (2, "", ())
+    assert outcome.err.startswith(f"lmlab: {tmp_path / 'cut.json'}: it is cut off or not JSON: ")
+    assert outcome.err.count("\n") == 1
+
+
 # show and export
 
 
@@ -138,7 +224,9 @@ def test_export_writes_markdown_or_everything_to_stdout(lmlab: Lmlab, on_termina
     session = said(store, "Why?")
     store.select(store.turns(session.id)[0].id)
     other = store.add_turn(session.id, store.turns(session.id)[0].id, "Nó.", reply=Reply(status="done"))
-    assert lmlab("sessions", "export", session.id).out == lmlab("sessions", "show", session.id).out
+    shown = lmlab("sessions", "show", session.id).out
+    places = f"\n<!-- lmlab {session.id} 9: 3+1u 7+1a -->\n"
+    assert lmlab("sessions", "export", session.id).out == shown + places
     for outcome in (
         lmlab("sessions", "export", session.id, "--json"),
         on_terminal("sessions", "export", session.id, "--json"),

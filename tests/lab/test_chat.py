@@ -79,8 +79,8 @@ def test_a_reply_is_told_and_recorded_with_all_that_reproduces_it(desk: Desk) ->
     assert desk.events[before:] == [
         Started(name, 12, 4, in_force),
         Prefill(name, 12, 12),
-        Token(name, 0, 100, "Fine"),
-        Token(name, 1, 101, "."),
+        Token(name, 0, 100, "Fine", -1.0),
+        Token(name, 1, 101, ".", -1.0),
         end,
     ]
     assert desk.chat.session is not None
@@ -89,6 +89,7 @@ def test_a_reply_is_told_and_recorded_with_all_that_reproduces_it(desk: Desk) ->
             name,
             ChatPrompt((Message("system", "Be brief."), Message("user", "How are you?"))),
             SamplingParams(top_p=0.9),
+            logprobs=True,
             session=desk.chat.session.id,
         )
     ]
@@ -98,6 +99,7 @@ def test_a_reply_is_told_and_recorded_with_all_that_reproduces_it(desk: Desk) ->
         status="done",
         finish_reason="stop",
         tokens=(100, 101),
+        logprobs=(-1.0, -1.0),
         asked=SamplingParams(top_p=0.9),
         sampling=in_force,
         usage=end.usage,
@@ -282,7 +284,7 @@ def test_a_system_prompt_given_goes_over_the_resumed_sessions(desk: Desk) -> Non
 def test_an_attached_file_goes_with_the_next_message(auto: Desk, tmp_path: Path) -> None:
     backend = auto.open()
     (tmp_path / "notes.txt").write_text("one\ntwo\n")
-    file = auto.chat.attach(str(tmp_path / "notes.txt"))
+    file = auto.chat.attach(str(tmp_path / "notes.txt")).attachment
     assert (file, auto.chat.attachments) == (Attachment("notes.txt", "one\ntwo\n"), (file,))
 
     auto.chat.send("Sum up")

@@ -9,7 +9,7 @@ from chat_harness import Desk, model_file
 from lmlab.backends import ChatPrompt, EventSink, Failed, Finished, Loading, Message, Ready, Request, Stopped
 from lmlab.backends.fake import FakeHandle
 from lmlab.errors import DownloadError, EngineStopped, ModelLoadError, ModelNotFound, StoreError, UsageError
-from lmlab.lab import chat as chat_module
+from lmlab.lab import asking
 from lmlab.lab.chat import Fetching, ModelFailed, Notice
 from lmlab.lab.model_slot import size_and_quantization
 from lmlab.models import Progress
@@ -216,7 +216,7 @@ def test_a_message_sent_just_as_opening_fails_is_not_left_waiting(desk: Desk, mo
         desk.settle()
         return False
 
-    monkeypatch.setattr(chat_module, "refused", fail_meanwhile)
+    monkeypatch.setattr(asking, "refused", fail_meanwhile)
     desk.chat.send("hi")
 
     assert [str(event.error) for event in desk.told(Failed)] == ["no model is open: open one with /model REF"]

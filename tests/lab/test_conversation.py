@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab.backends import Message
-from lmlab.errors import UsageError
-from lmlab.lab import conversation
-from lmlab.lab.conversation import compose, messages, read_attachment, refused
-from lmlab.store import Attachment, Reply, Turn
+from lmlab.lab.conversation import compose, messages, refused
+from lmlab.store import Attachment, Reply, TemplateUse, Turn
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 DONE = Reply(status="done", finish_reason="stop", tokens=(1, 2), fingerprint="f")
@@ -102,34 +99,30 @@ def test_files_come_before_what_was_typed_each_with_its_name() -> None:
     assert compose("Hi", ()) == "Hi"
 
 
-def test_a_file_is_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "notes.txt").write_bytes("\ufeffgrün\r\n\x1b[31m".encode())
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert read_attachment("~/notes.txt") == Attachment("notes.txt", "grün\r\n\x1b[31m")
+def through(turn: Turn, *said: Message) -> Turn:
+    return replace(turn, prompt=TemplateUse("t", "f", "few-shot", 1, {}, said))
 
 
-def test_what_is_no_text_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "ATTACHMENT_LIMIT", 10)
-    (tmp_path / "latin.txt").write_bytes(b"gr\xfcn")
-    (tmp_path / "large.txt").write_bytes(b"x" * 11)
-    (tmp_path / "fits.txt").write_bytes(b"x" * 10)
-
-    def problem(path: str) -> str:
-        with pytest.raises(UsageError) as caught:
-            read_attachment(path)
-        return str(caught.value).replace(str(tmp_path), "DIR")
-
-    assert problem(str(tmp_path / "none.txt")) == "no such file: DIR/none.txt".replace("/", os.sep)
-    assert problem(str(tmp_path)) == "DIR is a folder: give a text file"
-    assert "latin.txt is not UTF-8 text (byte 2): convert it" in problem(str(tmp_path / "latin.txt"))
-    assert "large.txt has 11 bytes and at most 10 can be attached" in problem(str(tmp_path / "large.txt"))
-    assert "null character" in problem("a\0b")
-    assert read_attachment(str(tmp_path / "fits.txt")).text == "x" * 10
+SHOTS = (Message("system", "Rules."), Message("user", "1"), Message("assistant", "one"), Message("user", "made of it"))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="is not an ordinary file"):
-        read_attachment(str(tmp_path / "pipe"))
+def test_a_message_that_went_through_a_template_is_what_that_made_of_it() -> None:
+    (typed,) = turns("typed")
+
+    found = messages([through(typed, *SHOTS)], "Be brief.", None)
+
+    assert found == (Message("system", "Be brief.\n\nRules."), *SHOTS[1:])
+
+
+def test_later_in_a_conversation_the_rules_of_a_template_are_the_users() -> None:
+    first, reply, typed = turns("hi", ("ho", DONE), "typed")
+
+    found = messages([first, reply, through(typed, *SHOTS)], None, None)
+
+    assert found == (
+        Message("user", "hi"),
+        Message("assistant", "ho"),
+        Message("user", "Rules.\n\n1"),
+        Message("assistant", "one"),
+        Message("user", "made of it"),
+    )

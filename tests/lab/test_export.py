@@ -29,13 +29,15 @@ def test_a_transcript_has_what_was_said_and_what_it_was_made_with(desk: Desk, tm
 
     where = desk.chat.save(str(tmp_path / "chat.md"))
 
+    assert desk.chat.session is not None
     assert where == tmp_path / "chat.md"
     assert where.read_text(encoding="utf-8") == (
         "# Count\n\n## System\n\nBe brief.\n\n"
         "## You\n\nAttached: notes.txt (7 characters)\n\nCount\n\n"
         "## fake\n\nA fake reply.\n\n*temperature 1.3 · seed 1234 · temperature 0.6 → 1.3 at token 1*\n\n"
         "## You\n\nGo on\n\n"
-        "## fake\n\nA\n\n*ended: cancelled · temperature 1.3 · seed 1234*\n"
+        "## fake\n\nA\n\n*ended: cancelled · temperature 1.3 · seed 1234*\n\n"
+        f"<!-- lmlab {desk.chat.session.id} 27: 3+1s 7+3u 13+1a 19+1u 23+1a -->\n"
     )
 
 
@@ -89,6 +91,23 @@ def test_json_has_every_branch_and_every_record(auto: Desk, tmp_path: Path) -> N
     reply = values["turns"][1]["reply"]
     assert (reply["fingerprint"], reply["sampling"]["seed"], reply["tokens"]) == ("print-fake", 1234, [100])
     assert "reply" not in values["turns"][0]
+
+
+def test_json_says_which_branch_is_selected_and_which_was_on_each(auto: Desk, tmp_path: Path) -> None:
+    auto.open()
+    auto.chat.send("Hi")
+    auto.chat.regenerate()
+    first, second = auto.chat.siblings(auto.chat.turns[1])
+    auto.chat.send("And?")
+    auto.chat.select(first)
+
+    values = json.loads(auto.chat.save(str(tmp_path / "chat.json")).read_text(encoding="utf-8"))
+
+    assert values["lmlab_session"] == 2
+    assert values["session"]["leaf"] == first.id
+    question, *_, asked, answered = values["turns"]
+    assert (question["chosen"], asked["parent"], asked["chosen"]) == (first.id, second.id, answered["id"])
+    assert "chosen" not in answered
 
 
 def test_a_crashed_and_a_cut_off_reply_say_so(desk: Desk, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_fails_is_raised_and_the_model_closed(opener: Opener) -> None:
 
 def test_a_mark_is_unlike_the_text_on_both_sides() -> None:
     for text in ("", "a", "~", "~ ^", " ^a~\n"):
-        mark = prompt_view._mark(text)
+        mark = prompt_view.other_than(text)
         assert text.strip()[:1] != mark
         assert text.strip()[-1:] != mark
 

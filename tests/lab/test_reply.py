@@ -89,3 +89,25 @@ def test_a_failure_keeps_what_had_arrived_and_says_why(state: ReplyState) -> Non
     assert (state.text, state.ended) == ("a", True)
     assert (reply.status, reply.finish_reason, reply.tokens) == ("done", "error", (9,))
     assert (reply.error, reply.error_type, reply.usage) == ("killed", "EngineStopped", Usage(20, 0, 1))
+
+
+def test_what_a_reply_begins_with_counts_as_its_tokens_and_not_as_drawn() -> None:
+    record = Reply(tokens=(5, 6), logprobs=(-0.5, -0.25))
+    state = ReplyState(Turn(7, "abc234", 6, "", datetime(2025, 1, 1, tzinfo=UTC), reply=record), record)
+    begun = fold(state, Started(NAME, 22, 20, DEFAULTS, text="Well"))
+    assert (state.text, begun.tokens, begun.usage) == ("Well", (5, 6), Usage(22, 20, 0))
+
+    reply = fold(
+        state,
+        Token(NAME, 2, 9, ", no", -1.5),
+        Token(NAME, 3, 8, "", -2.0),
+        Finished(NAME, "stop", ".", (5, 6, 9), Usage(22, 20, 2), TIMINGS, 24),
+    )
+
+    assert (state.text, reply.tokens, reply.logprobs) == ("Well, no.", (5, 6, 9), (-0.5, -0.25, -1.5))
+    assert reply.usage == Usage(22, 20, 2)
+
+
+def test_without_the_log_probability_of_each_token_there_is_none(state: ReplyState) -> None:
+    assert fold(state, Token(NAME, 0, 9, "a", -1.0)).logprobs == (-1.0,)
+    assert fold(state, Token(NAME, 1, 8, "b")).logprobs is None

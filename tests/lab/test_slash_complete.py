@@ -10,15 +10,15 @@ from lmlab.lab.slash_complete import complete
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("/s", ["/set ", "/system ", "/select ", "/save ", "/session", "/stats"]),
-        ("/SE", ["/set ", "/select ", "/session"]),
+        ("/s", ["/set ", "/system ", "/select ", "/shots ", "/style ", "/save ", "/session", "/sessions", "/stats"]),
+        ("/SE", ["/set ", "/select ", "/session", "/sessions"]),
         ("/ex", ["/exit"]),
         ("/zzz", []),
         ("/zzz a", []),
         ("/set top", ["/set top-k ", "/set top-p "]),
         ("/set TOP_P", ["/set top-p "]),
         ("/set top-p 0", []),
-        ("/help re", ["/help read", "/help regen"]),
+        ("/help re", ["/help read", "/help regen", "/help rename"]),
         ("/bye ", []),
         ("//s", []),
         ("hello", []),

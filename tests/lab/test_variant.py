@@ -113,7 +113,7 @@ def test_quotes_hold_what_would_end_a_value(written: str, value: str) -> None:
         ("", "the variant is empty: write MODEL"),
         ("  ", "the variant is empty"),
         ("m@temprature=1", "there is no key 'temprature': did you mean temperature"),
-        ("m@xyzzy=1", "there is no key 'xyzzy': there are temperature, top_k"),
+        ("m@xyzzy=1", "there is no key 'xyzzy': there are preset, temperature, top_k"),
         ("m@temperature=hot", "temperature 'hot': give a number from 0 to 100"),
         ("m@top_k=1.5", "top-k '1.5': give a whole number"),
         ("m@temp=1,temperature=2", "temperature is given twice"),

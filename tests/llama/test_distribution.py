@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plain_sampling import OFF
 
 from lmlab.llama import Context, DecodeStatus, Model, Sampler
-from lmlab.llama.distribution import Weighed, log_probability, weigh
+from lmlab.llama.distribution import Weighed, Weigher, log_probability
 from lmlab.llama.grammar import CANDIDATE, CandidateArray
 from lmlab.sampling import DEFAULTS, SamplingParams
 
@@ -22,6 +22,12 @@ EVERYTHING = {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8, "re
 
 def sampling(**values: float) -> SamplingParams:
     return SamplingParams(**values).merge(OFF)
+
+
+def weigh(
+    logits: np.ndarray, want: SamplingParams, history: Sequence[int], *, top: int, drawn: int | None = None
+) -> Weighed:
+    return Weigher(logits, history).weigh(want, top=top, drawn=drawn)
 
 
 def llama_stage(name: str, want: SamplingParams, vocabulary: int, history: Sequence[int]) -> object:

@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.state.plain:
             return self._send(200, b"<html>log in first</html>")
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)", path):
-            return self._info(match[1])
+            return self._info(match[1], sizes="blobs=true" in self.path.lower())
         if match := re.fullmatch(r"/cdn/([^/]+/[^/]+)/(.+)", path):
             return self._body(self.state.repos[match[1]][match[2]])
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -99,9 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         return False
 
-    def _info(self, repo: str) -> None:
+    def _info(self, repo: str, *, sizes: bool) -> None:
         if self._allowed(repo):
-            siblings = [{"rfilename": name} for name in self.state.repos[repo]]
+            files = self.state.repos[repo].items()
+            siblings = [{"rfilename": name, **({"size": len(data)} if sizes else {})} for name, data in files]
             self._send(200, json.dumps({"id": repo, "sha": COMMIT, "siblings": siblings}).encode())
 
     def _file(self, repo: str, name: str) -> None:

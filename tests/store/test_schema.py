@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lmlab.errors import StoreError
-from lmlab.store import Store
+from lmlab.store import Reply, Store
 from lmlab.store.schema import APPLICATION_ID, MIGRATIONS, migrate
 
 
@@ -66,6 +66,33 @@ def test_a_database_of_the_first_schema_opens_with_what_is_in_it(tmp_path: Path)
     assert shape(now) == shape(blank)
     now.close()
     blank.close()
+
+
+def test_a_reply_of_the_second_schema_has_no_log_probabilities_and_its_question_no_template(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.db"
+    old = sqlite3.connect(file, isolation_level=None)
+    migrate(old, "x", MIGRATIONS[:2])
+    then = "2025-01-01T00:00:00+00:00"
+    old.execute("INSERT INTO session VALUES ('abc234', 'old', ?, ?, 'm', NULL, NULL)", (then, then))
+    old.execute("INSERT INTO turn (id, session, role, content, created) VALUES (1, 'abc234', 'user', 'hi', ?)", (then,))
+    old.execute(
+        "INSERT INTO turn (id, session, parent, role, content, created, tokens, record)"
+        " VALUES (2, 'abc234', 1, 'assistant', 'ho', ?, x'0700000008000000', '{\"finish_reason\":\"stop\"}')",
+        (then,),
+    )
+    old.execute("UPDATE session SET leaf = 2")
+    old.close()
+
+    store = Store(file)
+    question, answer = store.path("abc234")
+    later = store.add_turn("abc234", 1, "", reply=Reply(tokens=(1,), logprobs=(-0.5,)))
+    store.close()
+
+    assert question.prompt is None
+    assert answer.reply == Reply(status="done", finish_reason="stop", tokens=(7, 8))
+    assert answer.reply.logprobs is None
+    assert later.reply is not None
+    assert later.reply.logprobs == (-0.5,)
 
 
 def test_later_migrations_are_added_to_what_is_there(connection: sqlite3.Connection) -> None:

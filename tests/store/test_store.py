@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import stat
 import sys
@@ -13,8 +15,21 @@ from hypothesis import strategies as st
 
 from lmlab.errors import StoreError
 from lmlab.sampling import SamplingParams
-from lmlab.store import Attachment, Candidacy, Reply, Store, Turn
+from lmlab.store import (
+    Attachment,
+    Branch,
+    Candidacy,
+    Reply,
+    Store,
+    TemplateUse,
+    Turn,
+    prompt_from_dict,
+    prompt_to_dict,
+    reply_from_dict,
+    reply_to_dict,
+)
 from lmlab.worker.messages import Timings, Usage
+from lmlab.worker.prompts import Message
 
 
 @pytest.fixture
@@ -42,6 +57,19 @@ WHOLE = Reply(
     error=None,
     error_type=None,
     candidate=Candidacy(2, 5, -0.41, 0.8, "4 of 5 say it", True, "vote", "4 of 5 say 42"),
+    logprobs=(-0.5, 0.0, -12.25, -700.0),
+    branch=Branch(7, 3),
+)
+THROUGH = TemplateUse(
+    template="qa",
+    fingerprint="t9",
+    technique="few-shot",
+    shots=2,
+    variables={"audience": "children"},
+    messages=(Message("system", "S"), Message("user", "U\n"), Message("assistant", "A"), Message("user", "é")),
+    stop=("\n\n",),
+    lead="A:",
+    sampling=SamplingParams(temperature=0, stop=("a", "b")),
 )
 
 
@@ -61,6 +89,45 @@ def test_what_was_written_is_there_after_opening_again(store: Store) -> None:
     assert turns == (question, Turn(reply.id, session.id, question.id, "Because.", reply.created, (), WHOLE))
     assert [turn.role for turn in turns] == ["user", "assistant"]
     assert question.attachments == (Attachment("a.txt", "text"),)
+
+
+def test_a_message_keeps_the_template_it_went_through(store: Store) -> None:
+    session = store.create_session()
+
+    turn = store.add_turn(session.id, None, "typed", prompt=THROUGH)
+    reply = store.add_turn(session.id, turn.id, "", reply=Reply())
+
+    assert turn.prompt == THROUGH
+    assert store.path(session.id) == (turn, reply)
+    assert reply.prompt is None
+
+
+def test_log_probabilities_are_kept_in_four_bytes_each_and_one_that_is_not_known_stays_so(store: Store) -> None:
+    session = store.create_session()
+
+    turn = store.add_turn(session.id, None, "", reply=Reply(tokens=(1, 2, 3), logprobs=(-0.1, math.nan, -700.0)))
+
+    assert turn.reply is not None
+    assert turn.reply.logprobs is not None
+    first, unknown, last = turn.reply.logprobs
+    assert (first, last) == (pytest.approx(-0.1, abs=1e-8), -700.0)
+    assert math.isnan(unknown)
+    with sqlite3.connect(store.file) as reader:
+        assert reader.execute("SELECT length(logprobs), record LIKE '%logprobs%' FROM turn").fetchone() == (12, 0)
+    reader.close()
+
+
+def test_records_go_through_json_and_come_back(store: Store) -> None:
+    unknown = Reply(tokens=(1, 2), logprobs=(math.nan, -0.5))
+
+    again = reply_from_dict(json.loads(json.dumps(reply_to_dict(unknown), allow_nan=False)))
+
+    assert again.logprobs is not None
+    assert math.isnan(again.logprobs[0])
+    assert again.logprobs[1:] == (-0.5,)
+    assert reply_from_dict(json.loads(json.dumps(reply_to_dict(WHOLE)))) == WHOLE
+    assert reply_from_dict(json.loads(json.dumps(reply_to_dict(Reply())))) == Reply()
+    assert prompt_from_dict(json.loads(json.dumps(prompt_to_dict(THROUGH)))) == THROUGH
 
 
 def test_a_reply_that_is_done_does_not_become_partial_again(store: Store) -> None:

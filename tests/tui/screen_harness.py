@@ -24,6 +24,7 @@ from lmlab.store import Reply, Session, Store
 from lmlab.tui.app import ChatApp
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
+from lmlab.tui.keymap import Keymap
 
 _PATIENCE_S = 20.0
 
@@ -93,7 +94,7 @@ class Desk:
                 parent = self.store.add_turn(self.session.id, question.id, f"reply {number}", reply=reply).id
         return self.session
 
-    def app(self) -> ChatApp:
+    def app(self, keys: Keymap | None = None) -> ChatApp:
         chat = Chat(
             store=self.store,
             paths=self.paths,
@@ -113,15 +114,16 @@ class Desk:
             model_ref=self.model_ref,
             model_names=self.model_names,
             theme=self.theme,
+            keys=keys,
             clock=self.clock,
         )
         app.prompt.cursor_blink = False
         return app
 
     @asynccontextmanager
-    async def run(self, size: tuple[int, int] = (80, 24)) -> Any:
+    async def run(self, size: tuple[int, int] = (80, 24), keys: Keymap | None = None) -> Any:
         """The app with the model found and, if it loads at once, loaded."""
-        app = self.app()
+        app = self.app(keys)
         async with app.run_test(size=size) as pilot:
             if self.error is None:
                 await self.wait_until(pilot, lambda: bool(self.backends))

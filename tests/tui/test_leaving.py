@@ -27,7 +27,7 @@ def heeded() -> Iterator[None]:
 
 async def test_an_interrupt_stops_the_reply_and_the_next_ends_the_chat(desk: Desk) -> None:
     async with desk.run() as pilot:
-        with answered(pilot.app, asyncio.get_running_loop()):
+        with answered(pilot.app, pilot.app.chat.stop, asyncio.get_running_loop()):
             await desk.send(pilot, "hi")
             signal.raise_signal(signal.SIGINT)
             await desk.wait_until(pilot, lambda: bool(desk.backend.cancels))
@@ -38,7 +38,7 @@ async def test_an_interrupt_stops_the_reply_and_the_next_ends_the_chat(desk: Des
 
 async def test_being_told_to_end_ends_the_chat_whatever_it_does(desk: Desk) -> None:
     async with desk.run() as pilot:
-        with answered(pilot.app, asyncio.get_running_loop()):
+        with answered(pilot.app, pilot.app.chat.stop, asyncio.get_running_loop()):
             await desk.send(pilot, "hi")
             signal.raise_signal(signal.SIGTERM)
             await desk.wait_until(pilot, lambda: pilot.app.return_value == 128 + signal.SIGTERM)
@@ -50,7 +50,7 @@ def test_signals_are_afterwards_as_they_were(desk: Desk, ignored: bool) -> None:
     before = signal.signal(signal.SIGINT, ours)
     loop = asyncio.new_event_loop()
     try:
-        with answered(desk.app(), loop):
+        with answered(app := desk.app(), app.chat.stop, loop):
             assert (signal.getsignal(signal.SIGINT) is ours) == ignored
         assert signal.getsignal(signal.SIGINT) is ours
     finally:

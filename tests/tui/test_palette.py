@@ -14,6 +14,7 @@ from lmlab.lab import slash
 from lmlab.tui import run_chat
 from lmlab.tui.app import ChatApp
 from lmlab.tui.palette import offers
+from lmlab.tui.screens import VIEWS
 
 
 async def open_palette(desk: Desk, pilot: Pilot[Any]) -> CommandList:
@@ -30,7 +31,7 @@ async def test_what_is_wanted_most_is_first_and_leaving_last(desk: Desk) -> None
     async with desk.run() as pilot:
         found = await open_palette(desk, pilot)
         assert titles(found) == [offer.title for offer in offers(pilot.app)]
-        assert titles(found)[:3] == ["Sampling", "Regenerate", "/best-of"]
+        assert titles(found)[:3] == ["Sampling", "Regenerate", "Tokens"]
         assert titles(found)[-1] == "Quit"
         await desk.wait_until(pilot, lambda: found.highlighted == 0)
         await pilot.press("enter")
@@ -61,7 +62,8 @@ async def test_a_command_with_arguments_is_begun_in_an_empty_input(desk: Desk) -
 async def test_every_command_is_offered(desk: Desk) -> None:
     async with desk.run() as pilot:
         offered = {offer.title for offer in offers(pilot.app)}
-        under_another_name = {"/regen": "Regenerate", "/help": "Help", "/bye": "Quit"}
+        under_another_name = {"/regen": "Regenerate", "/help": "Help", "/bye": "Quit", "/clear": "New session"}
+        under_another_name |= {f"/{name}": name.capitalize() for name in VIEWS}
         for command in slash.COMMANDS:
             name = f"/{command.names[0]}"
             assert under_another_name.get(name, name) in offered

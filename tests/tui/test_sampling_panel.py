@@ -11,7 +11,8 @@ from textual.pilot import Pilot
 
 from lmlab.sampling import SamplingParams
 from lmlab.tui.app import ChatApp
-from lmlab.tui.widgets.panel.rows import ROWS, SamplingView, nudged, row, value_at
+from lmlab.tui.widgets.panel import SamplingView
+from lmlab.tui.widgets.panel.rows import BY_ROW_NAME, NAMES
 
 MakeDesk = Callable[..., Desk]
 
@@ -19,7 +20,7 @@ MakeDesk = Callable[..., Desk]
 async def open_panel(pilot: Pilot[int], name: str) -> ChatApp:
     app = pilot.app
     assert isinstance(app, ChatApp)
-    await pilot.press("tab", *["down"] * ROWS.index(name))
+    await pilot.press("tab", *["down"] * NAMES.index(name))
     return app
 
 
@@ -155,7 +156,7 @@ async def test_a_value_without_effect_says_why(desk: Desk) -> None:
 async def test_the_wheel_nudges_the_row_under_the_pointer(desk: Desk) -> None:
     async with desk.run((120, 30)) as pilot:
         panel = pilot.app.panel
-        x, y = panel.content_region.x + 3, panel.content_region.y + 1 + ROWS.index("top_k")
+        x, y = panel.content_region.x + 3, panel.content_region.y + 1 + NAMES.index("top_k")
         wheel = {"delta_x": 0, "delta_y": 0, "button": 0, "shift": False, "meta": False, "ctrl": False}
         inside = {"x": x - panel.region.x, "y": y - panel.region.y, "screen_x": x, "screen_y": y}
         panel.post_message(events.MouseScrollUp(panel, **inside, **wheel))
@@ -169,7 +170,7 @@ async def test_the_wheel_nudges_the_row_under_the_pointer(desk: Desk) -> None:
 async def test_a_click_on_a_bar_sets(desk: Desk) -> None:
     async with desk.run((120, 30)) as pilot:
         app = pilot.app
-        y = 1 + ROWS.index("top_p")
+        y = 1 + NAMES.index("top_p")
         await pilot.click(app.panel, offset=(2 + 27 + 4, y))
         assert app.focused is app.panel
         assert app.chat.asked.top_p == pytest.approx(0.45)
@@ -177,18 +178,93 @@ async def test_a_click_on_a_bar_sets(desk: Desk) -> None:
 
 def test_a_nudge_stays_in_range_and_the_first_one_keeps_the_drawn_seed() -> None:
     view = SamplingView(coming=SamplingParams(top_p=0.99, seed=None), in_force=SamplingParams(top_p=0.99, seed=77))
-    assert nudged(view, "top_p", 10) == 1
-    assert nudged(view, "seed", 1) == 77
-    assert nudged(view, "stop", 1) is None
+    assert BY_ROW_NAME["top_p"].nudged(view, 10) == 1
+    assert BY_ROW_NAME["seed"].nudged(view, 1) == 77
+    assert BY_ROW_NAME["stop"].nudged(view, 1) is None
 
 
 @pytest.mark.parametrize(("share", "value"), [(-1, 0), (0.5, 1), (2, 2)])
 def test_a_point_on_the_bar_is_a_whole_step(share: float, value: float) -> None:
-    assert value_at("temperature", share) == value
-    assert value_at("top_k", share) is None
+    assert BY_ROW_NAME["temperature"].at(share) == value
+    assert BY_ROW_NAME["top_k"].at(share) is None
 
 
 def test_a_random_seed_shows_the_one_that_was_drawn() -> None:
     view = SamplingView(in_force=SamplingParams(seed=5))
-    assert row(view, "seed").value == "random 5"
-    assert not row(view, "seed").waiting
+    assert BY_ROW_NAME["seed"].shown(view).value == "random 5"
+    assert not BY_ROW_NAME["seed"].shown(view).waiting
+
+
+async def test_the_first_row_walks_the_presets_and_takes_them_back(desk: Desk) -> None:
+    async with desk.run((110, 40)) as pilot:
+        app = await open_panel(pilot, "preset")
+        await pilot.pause()
+        assert "preset              balanced" in screen_text(app)
+        await pilot.press("right")
+        await desk.settle(pilot)
+        assert (app.chat.preset, app.chat.asked.temperature) == ("creative", 1.2)
+        assert "preset              creative" in screen_text(app)
+        await pilot.press("right", "shift+left")
+        assert app.chat.preset == "greedy"
+        await pilot.press("u", "u")
+        assert app.chat.asked == SamplingParams()
+        await pilot.press("down", "right", "up")
+        await desk.settle(pilot)
+        assert "preset              custom" in screen_text(app)
+        await pilot.press("backspace")
+        assert app.chat.asked == SamplingParams()
+
+
+async def test_what_the_model_recommends_is_no_preset_of_ours(make_desk: MakeDesk) -> None:
+    desk = make_desk(recommended=SamplingParams(temperature=0.6))
+    async with desk.run((110, 40)) as pilot:
+        await desk.settle(pilot)
+        assert "preset              the model's" in screen_text(pilot.app)
+        app = await open_panel(pilot, "preset")
+        await pilot.press("left")
+        assert app.chat.preset == "creative"
+
+
+async def test_best_of_is_nudged_typed_unset_and_taken_back(desk: Desk) -> None:
+    async with desk.run((120, 36)) as pilot:
+        app = await open_panel(pilot, "best_of")
+        await pilot.press("right", "right")
+        assert app.chat.best_of == 3
+        await pilot.press("8", "enter", "left")
+        assert app.chat.best_of == 7
+        await pilot.press("u")
+        assert app.chat.best_of == 8
+        await pilot.press("backspace", "left")
+        assert app.chat.best_of == 1
+        await pilot.press("6", "5", "enter")
+        await pilot.pause()
+        assert "give a whole number from 1 to 64" in " ".join(str(app.panel.render()).split())
+        await pilot.press("1", ".", "5", "enter")
+        await pilot.pause()
+        assert "best of 1.5: give a whole number" in " ".join(str(app.panel.render()).split())
+        assert app.chat.best_of == 1
+
+
+async def test_what_chooses_is_walked_and_typed(desk: Desk) -> None:
+    async with desk.run((120, 36)) as pilot:
+        app = await open_panel(pilot, "select")
+        assert "No effect while best of is 1" in str(app.panel.render())
+        await pilot.press("right")
+        assert str(app.chat.selector) == "vote"
+        await pilot.press("right", "right")
+        assert str(app.chat.selector) == "judge"
+        await pilot.press(*"regex:u", "enter")
+        assert str(app.chat.selector) == "regex:u"
+        await pilot.press(*"vota", "enter")
+        await pilot.pause()
+        assert "did you mean vote?" in str(app.panel.render())
+        await pilot.press("escape", "left")
+        assert str(app.chat.selector) == "judge"
+        await pilot.press("backspace")
+        assert str(app.chat.selector) == "logprob"
+
+
+def test_more_candidates_than_the_model_draws_at_once_is_said() -> None:
+    help_text = BY_ROW_NAME["best_of"].help(SamplingView(best_of=12, at_once=8))
+    assert "loaded for 8 at once" in help_text
+    assert "loaded for" not in BY_ROW_NAME["best_of"].help(SamplingView(best_of=8, at_once=8))

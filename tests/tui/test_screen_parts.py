@@ -13,7 +13,8 @@ from lmlab.tui import format as words
 from lmlab.tui.editor import edit, editor_command
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
-from lmlab.tui.keys import Hint, Situation, hints
+from lmlab.tui.keys import Hint, Situation, keymap
+from lmlab.tui.keys import hints as hints_for
 from lmlab.tui.pace import Pace
 from lmlab.tui.status import short_name
 from lmlab.tui.themes import DARK, LIGHT, theme_name
@@ -155,6 +156,9 @@ def test_numbers_of_a_stream_change_a_few_times_a_second() -> None:
 
 
 def test_the_hints_are_what_works_now() -> None:
+    def hints(now: Situation) -> list[Hint]:
+        return hints_for(now, keymap())
+
     def keys(now: Situation) -> list[str]:
         return [hint.key for hint in hints(now)]
 

@@ -37,8 +37,16 @@ from lmlab.lab.events import (
 from lmlab.models import Progress
 from lmlab.sampling import DEFAULTS
 from lmlab.store import Candidacy, Reply, Turn
-from lmlab.tui.state import EngineGone, FetchingModel, LoadingModel, ModelReady, NoModel, Said, ScreenState
-from lmlab.tui.status import change_notes, facts, live_notes, live_status, model_line
+from lmlab.tui.state import EngineGone, FetchingModel, LiveReply, LoadingModel, ModelReady, NoModel, Said, ScreenState
+from lmlab.tui.status import (
+    candidate_lines,
+    change_notes,
+    facts,
+    kept_candidate_lines,
+    live_notes,
+    live_status,
+    model_line,
+)
 
 
 @pytest.fixture
@@ -53,6 +61,10 @@ def state(clock: Clock) -> ScreenState:
 
 def started(name: str = "r", prompt: int = 812, cached: int = 790) -> Started:
     return Started(name, prompt, cached, DEFAULTS)
+
+
+def shown(reply: LiveReply) -> str:
+    return reply.shown.since(0)[0]
 
 
 def finished(name: str = "r", tail: str = "") -> Finished:
@@ -110,36 +122,42 @@ def test_until_the_engine_has_the_prompt_it_is_said_what_is_waited_for(state: Sc
     assert live_status(reply, state.model, clock.now) == "preparing the prompt"
 
 
-def test_text_is_taken_once_and_the_tail_last(state: ScreenState) -> None:
-    state.begin_reply()
+def test_whoever_shows_a_text_gets_what_is_new_to_him_and_the_tail_last(state: ScreenState) -> None:
+    reply = state.begin_reply()
     state.fold(started())
     state.fold(Token("r", 0, 1, "a"))
-    assert state.take_text() == "a"
+    text, place = reply.shown.since(0)
     state.fold(Token("r", 1, 2, "b"))
     state.fold(finished(tail="c"))
-    assert state.take_text() == "bc"
-    assert state.take_text() == ""
+    assert (text, reply.shown.since(place)[0], reply.shown.since(0)[0]) == ("a", "bc", "abc")
+
+
+def test_a_branch_begins_with_the_text_it_shares(state: ScreenState) -> None:
+    reply = state.begin_reply()
+    state.fold(replace(started(), text="so far "))
+    state.fold(Token("r", 3, 1, "and on"))
+    assert shown(reply) == "so far and on"
 
 
 def test_late_news_of_an_old_reply_is_not_taken_for_the_new_one(state: ScreenState) -> None:
     state.begin_reply()
     state.fold(started("old"))
-    state.begin_reply()
+    reply = state.begin_reply()
     state.fold(Token("old", 0, 1, "late"))
     state.fold(finished("old"))
-    assert state.take_text() == ""
+    assert shown(reply) == ""
     assert state.replying
     state.fold(started("new"))
     state.fold(Token("new", 0, 1, "now"))
-    assert state.take_text() == "now"
+    assert shown(reply) == "now"
 
 
 def test_what_comes_after_the_conversation_changed_is_dropped(state: ScreenState) -> None:
-    state.begin_reply()
+    reply = state.begin_reply()
     state.fold(started())
     state.forget_reply()
     state.fold(Token("r", 0, 1, "x"))
-    assert state.take_text() == ""
+    assert shown(reply) == ""
     assert state.context_used == 0
 
 
@@ -225,28 +243,59 @@ def test_what_is_not_known_is_not_said() -> None:
     assert facts(1, None, None, 0, 7) == "1 token · 0 of 7 cached"
 
 
-def test_of_several_candidates_the_first_streams_and_the_others_are_counted(state: ScreenState) -> None:
+def test_each_candidate_grows_by_itself_until_one_is_chosen(state: ScreenState) -> None:
     reply = state.begin_reply()
-    state.fold(Drawing("r", 2))
+    state.fold(Drawing("r", 3))
     state.fold(started())
     for candidate, text in ((0, "A"), (1, "B"), (0, "C")):
         state.fold(Token("r", 0, 1, text, candidate=candidate))
-    assert state.take_text() == "AC"
-    assert (reply.tokens, live_notes(reply)) == (3, ["candidate 1 of 2 · 0 ended"])
+    assert [text.since(0)[0] for text in reply.texts] == ["AC", "B", ""]
+    assert (reply.tokens, live_notes(reply)) == (3, ["0 of 3 candidates ended"])
+    assert [candidate_lines(text) for text in reply.texts] == [
+        ["2 tokens", "drawing"],
+        ["1 token", "drawing"],
+        ["0 tokens", "waiting"],
+    ]
 
-    state.fold(CandidateEnded("r", 1, "stop", "b", (1,)))
+    state.fold(CandidateEnded("r", 1, "length", "b", (1,), logprob=-0.25))
     state.fold(CandidateEnded("r", 0, "stop", "c", (1, 2)))
-    assert state.take_text() == "c"
+    assert [text.since(0)[0] for text in reply.texts] == ["ACc", "Bb", ""]
+    assert candidate_lines(reply.texts[1]) == ["1 token · max tokens", "log-probability -0.250"]
+    assert candidate_lines(reply.texts[0]) == ["2 tokens", "ended"]
+    state.fold(CandidateEnded("r", 2, "cancelled", "", ()))
     state.fold(Choosing("r", "judge:smollm2"))
-    assert live_notes(reply) == ["candidate 1 of 2 · 2 ended · judge:smollm2 chooses · esc takes the most probable"]
+    assert live_notes(reply) == ["judge:smollm2 chooses among 3 · esc takes the most probable"]
     assert not state.take_chosen()
 
-    kept = Reply(status="done", candidate=Candidacy(1, 2, chosen=True, selector="vote", why="2 of 2 say B"))
+    kept = Reply(status="done", candidate=Candidacy(1, 3, chosen=True, selector="vote", why="2 of 3 say B"))
     state.fold(Chosen("r", Turn(3, "s", 1, "Bb", datetime(2025, 1, 1, tzinfo=UTC), reply=kept)))
     assert (state.take_chosen(), state.take_chosen()) == (True, False)
     state.fold(finished())
-    assert live_notes(reply) == ["candidate 2 of 2, by vote: 2 of 2 say B"]
+    assert shown(reply) == "Bb"
+    assert live_notes(reply) == ["candidate 2 of 3, by vote: 2 of 3 say B"]
     assert reply.tokens == 2
+
+
+def test_candidates_that_fail_leave_the_first(state: ScreenState) -> None:
+    reply = state.begin_reply()
+    state.fold(Drawing("r", 2))
+    state.fold(started())
+    state.fold(Token("r", 0, 1, "A"))
+    state.fold(Failed("r", EngineStopped("gone")))
+    assert (shown(reply), live_notes(reply)) == ("A", ["candidate 1 of 2"])
+
+
+def test_a_kept_candidate_says_its_score_and_why_it_was_chosen() -> None:
+    kept = Reply(status="done", finish_reason="length", tokens=(1, 2))
+    assert kept_candidate_lines(kept) == ["2 tokens · max tokens", "drawn alone"]
+    judged = Candidacy(0, 2, logprob=-0.5, score=3.0, note="says 42", chosen=True, selector="vote", why="3 of 3")
+    assert kept_candidate_lines(replace(kept, candidate=judged)) == [
+        "2 tokens · max tokens",
+        "score 3 · log-probability -0.500",
+        "chosen by vote: 3 of 3",
+        "says 42",
+    ]
+    assert kept_candidate_lines(Reply(tokens=(1,), candidate=Candidacy(0, 2))) == ["1 token", "not ended"]
 
 
 def test_the_choice_of_the_reply_before_is_late_news(state: ScreenState) -> None:

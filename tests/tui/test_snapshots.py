@@ -122,6 +122,14 @@ async def choose_a_candidate(desk: Desk, pilot: Pilot[Any]) -> None:
     await desk.settle(pilot)
 
 
+async def look_at_candidates(desk: Desk, pilot: Pilot[Any]) -> None:
+    await draw_candidates(desk, pilot)
+    desk.backend.finish()
+    await desk.settle(pilot)
+    await pilot.press("f4", "right")
+    await desk.settle(pilot)
+
+
 async def stop_with_a_change(desk: Desk, pilot: Pilot[Any]) -> None:
     await stream(desk, pilot)
     await pilot.press("tab", "1", ".", "3", "enter", "tab")
@@ -169,6 +177,8 @@ STATES: dict[str, tuple[Act, tuple[int, int], dict[str, Any]]] = {
     "streaming": (stream, SMALL, {}),
     "drawing-candidates": (draw_candidates, SMALL, {}),
     "candidate-chosen": (choose_a_candidate, SMALL, {}),
+    "candidates": (look_at_candidates, SMALL, {}),
+    "candidates-wide": (look_at_candidates, (120, 36), {"theme": "light"}),
     "stopped": (stop_with_a_change, SMALL, {}),
     "context-full": (fill_the_context, SMALL, {}),
     "engine-gone": (lose_the_engine, SMALL, {"theme": "light"}),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from vocabulary_reader import Reader
 
-from lmlab.llama.distribution import weigh
+from lmlab.llama.distribution import Weigher
 from lmlab.sampling import DEFAULTS, SamplingParams
-from lmlab.worker.distribution import describe, token_text
+from lmlab.worker.distribution import describe
+from lmlab.worker.spelling import token_text
 
 SAMPLING = SamplingParams(seed=1, repeat_penalty=1.2, top_k=5).merge(DEFAULTS)
 
@@ -19,8 +20,9 @@ def test_the_message_says_what_was_weighed(smol: Reader) -> None:
     logits = np.random.default_rng(2).standard_normal(smol.vocabulary.size, np.float32) * 3
     history = [int(logits.argmax())]
     rare = int(logits.argmin())
-    message = describe("r1", smol.vocabulary, logits, SAMPLING, history, top=8, drawn=rare)
-    weighed = weigh(logits, SAMPLING, history, top=8, drawn=rare)
+    weigher = Weigher(logits, history)
+    message = describe("r1", smol.vocabulary, weigher, SAMPLING, top=8, drawn=rare)
+    weighed = weigher.weigh(SAMPLING, top=8, drawn=rare)
     assert (message.request_id, message.sampling) == ("r1", SAMPLING)
     assert [(s.name, s.left, s.entropy) for s in message.stages] == [
         (s.name, s.left, s.entropy) for s in weighed.stages

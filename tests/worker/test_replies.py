@@ -10,7 +10,18 @@ import pytest
 from lmlab.engine import Admitted, Changed, Drawn, Ended, EngineEvent, Prefilled, Refused
 from lmlab.errors import ContextOverflow
 from lmlab.sampling import DEFAULTS, SamplingParams
-from lmlab.worker.messages import Applied, Event, Failed, Finished, Prefill, Started, Timings, Token, Usage
+from lmlab.worker.messages import (
+    Applied,
+    CandidateEnded,
+    Event,
+    Failed,
+    Finished,
+    Prefill,
+    Started,
+    Timings,
+    Token,
+    Usage,
+)
 from lmlab.worker.streams import Replies
 
 PIECES = [b"", b"Hel", b"lo", b"\xf0\x9f", b"\x91", b"\x8d", b"#", b"##", b"lo###", b" x"]
@@ -56,10 +67,14 @@ class ScriptedEngine:
 class Conversation:
     def __init__(self) -> None:
         self.engine = ScriptedEngine()
-        self.replies = Replies(self.engine, PIECES.__getitem__)  # type: ignore[arg-type]
+        self.replies = Replies(self.engine.finish, PIECES.__getitem__)
 
-    def begin(self, *stop: str, request_id: str = "a", streamed: bool = True) -> None:
-        self.replies.add(request_id, 10, SAMPLING.with_value("stop", stop), streamed=streamed)
+    def begin(
+        self, *stop: str, request_id: str = "a", streamed: bool = True, candidates: int = 1, begun: Sequence[int] = ()
+    ) -> None:
+        self.engine.drawn = len(begun)
+        sampling = SAMPLING.with_value("stop", stop)
+        self.replies.add(request_id, 10, sampling, candidates, streamed=streamed, begun=begun)
 
     def say(self, *events: EngineEvent) -> list[Event]:
         return self.replies.translate(events)
@@ -240,3 +255,92 @@ def test_a_stop_that_comes_midway_does_not_look_back_at_what_was_not_streamed(ta
     ]
     finished = finish_of(talk.say(*talk.engine.draw(HEL, LO_STOP)))
     assert (finished.reason, finished.tail) == ("stop", "lo######Hello")
+
+
+def started_text(said: Sequence[Event]) -> str:
+    assert isinstance(said[0], Started)
+    return said[0].text
+
+
+def test_a_reply_that_begins_with_tokens_is_told_from_behind_them(talk: Conversation) -> None:
+    talk.begin(begun=[HEL, LO])
+    said = talk.say(Admitted("a", 3, 0), Prefilled("a", 10, 10), *talk.engine.draw(X))
+    assert said == [
+        Started("a", 10, 3, SAMPLING, text="Hello"),
+        Prefill("a", 10, 10),
+        Token("a", 2, X, " x", None),
+    ]
+    finished = finish_of(talk.say(talk.engine.draw_end(), talk.engine.end("stop", drawn=2)))
+    assert finished.tokens == (HEL, LO, X)
+    assert finished.usage == Usage(10, 3, 1)
+    assert finished.tail == ""
+
+
+def test_a_character_begun_in_the_beginning_comes_whole_with_the_next_token(talk: Conversation) -> None:
+    talk.begin(begun=[HEL, HAND, HAND_2])
+    said = talk.say(Admitted("a", 3, 0), *talk.engine.draw(HAND_3, X))
+    assert started_text(said) == "Hel"
+    assert texts(said) == ["\N{THUMBS UP SIGN}", " x"]
+
+
+def test_a_stop_begun_in_the_beginning_is_met(talk: Conversation) -> None:
+    talk.begin("###", begun=[HEL, HASH])
+    said = talk.say(Admitted("a", 3, 0), *talk.engine.draw(HASHES, X))
+    assert started_text(said) == "Hel"
+    finished = finish_of(said)
+    assert (finished.reason, texts(said), finished.tail, finished.tokens) == ("stop", [""], "", (HEL,))
+
+
+def test_what_looked_like_a_stop_in_the_beginning_comes_with_the_next_token(talk: Conversation) -> None:
+    talk.begin("###", begun=[HEL, HASH])
+    said = talk.say(Admitted("a", 3, 0), *talk.engine.draw(X))
+    assert (started_text(said), texts(said)) == ("Hel", ["# x"])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_beginning_that_holds_a_stop_is_the_whole_reply(talk: Conversation, streamed: bool) -> None:
+    talk.begin("###", begun=[HEL, LO_STOP, X], streamed=streamed)
+    said = talk.say(Admitted("a", 3, 0), *talk.engine.draw(X))
+    finished = finish_of(said)
+    assert (started_text(said), finished.tail, finished.reason) == ("Hello", "", "stop")
+    assert finished.tokens == (HEL, LO_STOP)
+    assert finished.usage.completion_tokens == 0
+    assert [type(event) for event in said] == [Started, Finished]
+
+
+def test_what_begins_with_tokens_and_is_not_streamed_comes_from_behind_them(talk: Conversation) -> None:
+    talk.begin(begun=[HEL, HAND], streamed=False)
+    said = talk.say(Admitted("a", 3, 0), *talk.engine.draw(HAND_2, HAND_3, LO))
+    finished = finish_of(talk.say(talk.engine.end("length")))
+    assert (started_text(said), finished.tail) == ("Hel", "\N{THUMBS UP SIGN}lo")
+    assert finished.tokens == (HEL, HAND, HAND_2, HAND_3, LO)
+
+
+def test_each_candidate_goes_on_from_the_same_beginning(talk: Conversation) -> None:
+    talk.begin("###", begun=[HEL, HASH], candidates=2)
+    said = talk.say(
+        Admitted("a", 3, 0),
+        Drawn("a", 0, 2, HASHES, False, None),
+        Drawn("a", 1, 2, X, False, None),
+        talk.engine.end("stop"),
+    )
+    (first,) = [event for event in said if isinstance(event, CandidateEnded)]
+    assert (first.candidate, first.reason, first.tokens) == (0, "stop", (HEL,))
+    later = talk.say(talk.engine.end("length", candidate=1))
+    assert isinstance(later[0], CandidateEnded)
+    assert (later[0].candidate, later[0].tokens) == (1, (HEL, HASH, X))
+    assert [(e.candidate, e.text) for e in said if isinstance(e, Token)] == [(0, ""), (1, "# x")]
+    assert finish_of(later).usage.completion_tokens == 2
+
+
+def test_the_mean_logprob_leaves_the_beginning_out(talk: Conversation) -> None:
+    talk.begin(begun=[HEL, LO])
+    talk.say(Admitted("a", 3, 0), *talk.engine.draw(X, X, logprobs=[-1.0, -2.0]))
+    assert finish_of(talk.say(talk.engine.end("length"))).logprob == pytest.approx(-1.5)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_request_that_never_ran_has_not_even_its_beginning(talk: Conversation, streamed: bool) -> None:
+    talk.begin(begun=[HEL, HAND], streamed=streamed)
+    finished = finish_of(talk.say(talk.engine.end("cancelled", drawn=0, cached=0, first_s=None)))
+    assert (finished.tokens, finished.tail, finished.usage.completion_tokens) == ((), "", 0)

@@ -38,11 +38,13 @@ Winner: TypeAlias = Literal["first", "second", "tie"]
 
 @dataclass(slots=True)
 class Verdicts:
-    """By text: ``scores``, higher is better, and ``notes``. ``readable`` replies had a verdict in them."""
+    """By text: ``scores``, higher is better, and ``notes``. ``readable`` replies had a verdict in them; ``swayed``
+    comparisons named the same place in both orders, whichever answer was there."""
 
     scores: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     readable: int = 0
+    swayed: int = 0
 
 
 class Judge:
@@ -89,6 +91,7 @@ class Judge:
                 continue
             seen = [_winner(forward), _winner(backward)]
             verdicts.readable += sum(winner is not None for winner in seen)
+            verdicts.swayed += seen in (["first", "first"], ["second", "second"])
             share = _share(*seen)
             for text, won in ((one, share), (other, 1 - share)):
                 made[text] += 1

@@ -12,18 +12,19 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from lmlab.tui.keys import HELP
+from lmlab.tui.keys import Section
 
 
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1,question_mark,enter", "dismiss", show=False)]
 
-    def __init__(self, commands: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, keys: Sequence[Section], commands: Sequence[tuple[str, str]]) -> None:
         super().__init__()
+        self._keys = keys
         self._commands = commands
 
     def compose(self) -> ComposeResult:
-        sections = [(title, [(hint.key, hint.text) for hint in hints]) for title, hints in HELP]
+        sections = [(title, [(hint.key, hint.text) for hint in hints]) for title, hints in self._keys]
         with VerticalScroll(id="help"):
             yield Static(
                 Content.assemble(
@@ -31,7 +32,8 @@ class HelpScreen(ModalScreen[None]):
                 ),
                 classes="title",
             )
-            for title, entries in (*sections, ("Commands", self._commands)):
+            commands = [("Commands", self._commands)] if self._commands else []
+            for title, entries in (*sections, *commands):
                 yield Static(Content.styled(title, "bold"))
                 for key, text in entries:
                     with Horizontal(classes="entry"):

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 class ViewEntry:
     """``module`` below lmlab.tui.screens has ``open_view(app)``, which raises UsageError when there is nothing to see."""
 
-    key: str
-    title: str
-    help: str
     module: str
 
     def open(self, app: ChatApp) -> ChatView:
@@ -28,9 +25,6 @@ class ViewEntry:
 
 
 VIEWS: dict[str, ViewEntry] = {
-    "tokens": ViewEntry("ctrl+t", "Tokens", "What the model weighed at each token of a reply", "tokens"),
-    "candidates": ViewEntry("f4", "Candidates", "The replies to a message side by side; choose another", "candidates"),
-    "tree": ViewEntry("f3", "Tree", "All branches of the conversation; go on from any, edit, prune", "tree"),
-    "prompt": ViewEntry("f2", "Prompt", "Template, technique and shots; the exact text the model gets", "prompt"),
-    "sessions": ViewEntry("ctrl+o", "Sessions", "All conversations: search, open, rename, export", "sessions"),
+    name: ViewEntry(module=name) for name in ("tokens", "candidates", "tree", "prompt", "sessions")
 }
+"""Each is also the id of the action that opens it, which has its key, title and help."""

@@ -55,4 +55,4 @@ class ChatView(Screen[None]):
         return []
 
     def show_keys(self) -> None:
-        self._keys_line.show([*self.hints(), Hint("esc", "back")])
+        self._keys_line.show(self.hints(), last=Hint("esc", "back"))

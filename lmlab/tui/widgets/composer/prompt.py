@@ -18,6 +18,7 @@ from lmlab.terminal_text import visible
 from lmlab.tui.history import History
 from lmlab.tui.widgets.composer.completions import Completions, Offer
 
+_MARK = "›"
 _PLACEHOLDER = "ask something, or / for commands"
 _NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
 _UNSAFE_STAND_IN = "�"
@@ -167,7 +168,12 @@ class Composer(Horizontal):
     def __init__(self, prompt: Prompt) -> None:
         super().__init__(id="composer")
         self._prompt = prompt
+        self._mark = Static(_MARK, id="mark")
 
     def compose(self) -> ComposeResult:
-        yield Static("›", id="mark")
+        yield self._mark
         yield self._prompt
+
+    def mark(self, text: str = _MARK) -> None:
+        """Show ``text`` in front of the input."""
+        self._mark.update(text)

@@ -9,11 +9,11 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from lmlab.errors import SamplingError
-from lmlab.sampling import BY_NAME
+from lmlab.errors import LmlabError
 from lmlab.tui.format import bar
-from lmlab.tui.status import value_text
-from lmlab.tui.widgets.panel.rows import ROWS, SamplingView, nudged, row, value_at
+from lmlab.tui.widgets.panel.row_kind import RowKind
+from lmlab.tui.widgets.panel.rows import ROWS
+from lmlab.tui.widgets.panel.view import SamplingView
 
 _LABEL_CELLS = 19
 _VALUE_CELLS = 6
@@ -21,7 +21,6 @@ _BAR_CELLS = 8
 _BAR_START = _LABEL_CELLS + 2 + _VALUE_CELLS
 _FIRST_ROW = 1
 _TYPED = frozenset("0123456789.-+e")
-_COARSE = 10
 _ACTIONS = {
     "up": "move(-1)",
     "down": "move(1)",
@@ -39,7 +38,8 @@ _ACTIONS = {
     "shift+tab": "back",
     "u": "undo",
 }
-_STOP_HELP = "Texts that end the reply. Type one and Enter adds it; Backspace takes the last away."
+_MARKS = {"set": "•", "template": "▪", "model": "◆", "default": " "}
+_LEGEND = (("set", "• set"), ("template", "▪ from the template"), ("model", "◆ from the model's file"))
 
 
 class SamplingPanel(Widget, can_focus=True):
@@ -88,7 +88,7 @@ class SamplingPanel(Widget, can_focus=True):
 
     @property
     def name_at_cursor(self) -> str:
-        return ROWS[self._cursor]
+        return self._row.name
 
     def show(self, view: SamplingView) -> None:
         if view != self._view:
@@ -106,30 +106,26 @@ class SamplingPanel(Widget, can_focus=True):
 
     def action_nudge(self, steps: int) -> None:
         self._abandon()
-        self._nudge(self.name_at_cursor, steps)
+        self._nudge(self._row, steps)
 
     def action_erase(self) -> None:
         """Take back a typed character; with nothing typed, unset the value."""
         if self._typed is not None:
             self._type(self._typed[:-1] or None)
-        elif self.name_at_cursor == "stop":
-            texts = tuple(self._view.asked.stop or ())
-            self._change("stop", texts[:-1] or None)
         else:
-            self._change(self.name_at_cursor, None)
+            self._change(self._row, self._row.erased(self._view))
 
     def action_set(self) -> None:
         """Set what was typed."""
         if self._typed is None:
             return
-        name, typed = self.name_at_cursor, self._typed
         try:
-            value: Any = (*(self._view.asked.stop or ()), typed) if name == "stop" else BY_NAME[name].parse(typed)
-        except SamplingError as error:
+            value = self._row.parsed(self._view, self._typed)
+        except LmlabError as error:
             self.refuse(str(error))
             return
         self._type(None)
-        self._change(name, value)
+        self._change(self._row, value)
 
     def action_escape(self) -> None:
         if self._typed is None:
@@ -141,7 +137,7 @@ class SamplingPanel(Widget, can_focus=True):
         self.post_message(self.Left())
 
     def action_undo(self) -> None:
-        if self.name_at_cursor == "stop":
+        if self._row.free_text:
             self._type((self._typed or "") + "u")
             return
         self._abandon()
@@ -152,7 +148,7 @@ class SamplingPanel(Widget, can_focus=True):
         if (action := _ACTIONS.get(event.key)) is not None:
             event.stop()
             await self.run_action(action)
-        elif event.character in _TYPED or (self.name_at_cursor == "stop" and event.is_printable):
+        elif event.character in _TYPED or (self._row.free_text and event.is_printable):
             event.stop()
             self._type((self._typed or "") + (event.character or ""))
 
@@ -166,8 +162,8 @@ class SamplingPanel(Widget, can_focus=True):
         self._abandon()
         self._cursor = index
         at = event.get_content_offset_capture(self).x - _BAR_START
-        if 0 <= at < _BAR_CELLS + 2 and (value := value_at(ROWS[index], (at - 0.5) / _BAR_CELLS)) is not None:
-            self._change(ROWS[index], value)
+        if 0 <= at < _BAR_CELLS + 2 and (value := self._row.at((at - 0.5) / _BAR_CELLS)) is not None:
+            self._change(self._row, value)
         self.refresh()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
@@ -182,12 +178,12 @@ class SamplingPanel(Widget, can_focus=True):
         return Content("\n").join([*lines, *self._foot()])
 
     def _row_line(self, index: int) -> Content:
-        shown = row(self._view, ROWS[index])
+        shown = ROWS[index].shown(self._view)
         here = index == self._cursor and self.has_focus
         pointer = Content.styled("›", ".panel--cursor") if here else Content(" ")
         if here and self._typed is not None:
             return pointer + f"{shown.label:<{_LABEL_CELLS}} " + Content.styled(f"{self._typed}▁", ".panel--set")
-        mark = "…" if shown.waiting else {"set": "•", "model": "◆", "default": " "}[shown.origin]
+        mark = "…" if shown.waiting else _MARKS[shown.origin]
         value = f"{mark}{shown.value:<{_VALUE_CELLS}}"
         gauge = bar(shown.fraction, _BAR_CELLS) if shown.fraction is not None else ""
         if shown.idle:
@@ -206,22 +202,18 @@ class SamplingPanel(Widget, can_focus=True):
         if self._error is not None:
             lines.append(Content.styled(self._error, ".panel--error"))
         elif self.has_focus:
-            lines.append(Content.styled(self._help(), ".panel--help"))
+            lines.append(Content.styled(self._row.help(self._view), ".panel--help"))
         for reason, names in self._view.reasons().items():
             lines.append(Content.styled(f"{names}: {reason}", ".panel--help"))
-        origins = set(self._view.origins.values())
-        legend = [text for name, text in (("set", "• set"), ("model", "◆ from the model's file")) if name in origins]
+        origins = {row.shown(self._view).origin for row in ROWS}
+        legend = [text for name, text in _LEGEND if name in origins]
         if legend:
             lines.append(Content.styled("   ".join(legend), ".panel--help"))
         return lines
 
-    def _help(self) -> str:
-        name = self.name_at_cursor
-        if name == "stop":
-            texts = self._view.coming.stop
-            return _STOP_HELP + (f"\nNow: {value_text(name, texts)}" if texts else "")
-        parameter = BY_NAME[name]
-        return f"{parameter.help}\n{parameter.describe_range().capitalize()}."
+    @property
+    def _row(self) -> RowKind:
+        return ROWS[self._cursor]
 
     def _type(self, typed: str | None) -> None:
         self._typed = typed
@@ -232,19 +224,19 @@ class SamplingPanel(Widget, can_focus=True):
     def _abandon(self) -> None:
         self._type(None)
 
-    def _change(self, name: str, value: Any) -> None:
-        if value != getattr(self._view.asked, name):
-            self.post_message(self.Changed(name, value))
+    def _change(self, row: RowKind, value: Any) -> None:
+        if value != row.asked(self._view):
+            self.post_message(self.Changed(row.name, value))
 
-    def _nudge(self, name: str, steps: int) -> None:
-        if (value := nudged(self._view, name, steps)) is not None:
-            self._change(name, BY_NAME[name].check(value))
+    def _nudge(self, row: RowKind, steps: int) -> None:
+        if (value := row.nudged(self._view, steps)) is not None:
+            self._change(row, value)
 
     def _wheel(self, event: events.MouseEvent, steps: int) -> None:
         if (index := self._row_under(event)) is not None:
             event.stop()
             self._cursor = index
-            self._nudge(ROWS[index], steps)
+            self._nudge(self._row, steps)
 
     def _row_under(self, event: events.MouseEvent) -> int | None:
         offset = event.get_content_offset(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -26,13 +26,17 @@ _PAGE = 30
 
 
 class Transcript(VerticalScroll, can_focus=False):
-    """The conversation. It follows its end until somebody scrolls up."""
+    """The conversation. It follows its end until somebody scrolls up.
+
+    ``answer_line`` says what was read off a reply to a question, if that is not all of it.
+    """
 
     class FollowingChanged(Message):
         """It began or ceased to follow its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer_line: Callable[[Turn, Turn], str | None] = lambda question, reply: None) -> None:
         super().__init__(id="transcript")
+        self._answer_line = answer_line
         self._followed = True
         self._turns: tuple[Turn, ...] = ()
         self._widgets: dict[int, Widget] = {}
@@ -104,7 +108,8 @@ class Transcript(VerticalScroll, can_focus=False):
         first = max(same, len(turns) - _PAGE)
         if first > same:
             self._hidden = first
-        added = [self._widget(turn, speaker, replying and turn is turns[-1]) for turn in turns[first:]]
+        last = len(turns) - 1
+        added = [self._widget(index, speaker, replying and index == last) for index in range(first, len(turns))]
         if added:
             # Another reply to the same question stands where the one before stood; one that is to come, at the end.
             in_place = gone[0] if gone and same and not replying else None
@@ -132,7 +137,7 @@ class Transcript(VerticalScroll, can_focus=False):
             return
         self._adding = True
         first = max(0, self._hidden - _PAGE)
-        added = [self._widget(turn, "", False) for turn in self._turns[first : self._hidden]]
+        added = [self._widget(index, "", False) for index in range(first, self._hidden)]
         self._hidden = first
         height = self.virtual_size.height
         self._list.mount_all(added, after=self._earlier)
@@ -143,14 +148,15 @@ class Transcript(VerticalScroll, can_focus=False):
         self.scroll_to(y=self.scroll_y + self.virtual_size.height - height, animate=False, immediate=True)
         self._adding = False
 
-    def _widget(self, turn: Turn, speaker: str, live: bool) -> Widget:
+    def _widget(self, index: int, speaker: str, live: bool) -> Widget:
         widget: Widget
+        turn = self._turns[index]
         if turn.reply is None:
             widget = UserTurn(turn)
         elif live:
             widget = self._live = ReplyTurn(speaker)
         else:
-            widget = ReplyTurn.kept(turn)
+            widget = ReplyTurn.kept(turn, self._answer_line(self._turns[index - 1], turn) if index else None)
         self._widgets[turn.id] = widget
         return widget
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.geometry import Size
-from textual.widget import Widget
 from textual.widgets import Static
 
 from lmlab.store import Turn
 from lmlab.terminal_text import one_line, visible
-from lmlab.tui.format import break_between_facts, count
-from lmlab.tui.status import kept_notes, kept_status, short_name
-from lmlab.tui.widgets.transcript.prose import Prose
+from lmlab.tui.candidate_feed import CandidateFeed
+from lmlab.tui.format import count
+from lmlab.tui.state import LiveReply, ModelState
+from lmlab.tui.status import kept_notes, kept_status, live_notes, live_status, short_name, template_line
+from lmlab.tui.widgets.columns import Columns
+from lmlab.tui.widgets.fact_lines import FactLines
+from lmlab.tui.widgets.prose import Prose
+
+_LEAST_LINES = 5
+_OTHER_LINES = 15
 
 
 class UserTurn(Static):
-    """What a person said, as it was typed, and the files that went with it."""
+    """What a person said, as it was typed, the template it went through, and the files that went with it."""
 
     def __init__(self, turn: Turn) -> None:
         files = [
@@ -25,65 +30,79 @@ class UserTurn(Static):
             for file in turn.attachments
         ]
         text = Content(visible(turn.content.replace("\r\n", "\n")))
-        super().__init__(Content("").join([Content.styled("you\n", "$text-muted"), *files, text]))
-
-
-class Status(Widget):
-    """Facts about a reply. A line that is too long breaks between two of them, not inside one."""
-
-    def __init__(self) -> None:
-        super().__init__(classes="status")
-        self._lines: list[str] = []
-        self._error = ""
-
-    def show(self, line: str, notes: list[str], error: str | None) -> None:
-        lines = [text for text in (line, *notes) if text]
-        if (lines, error or "") != (self._lines, self._error):
-            self._lines, self._error = lines, error or ""
-            self.refresh(layout=True)
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return self._content(width).get_height({}, width)
-
-    def render(self) -> Content:
-        return self._content(self.content_size.width)
-
-    def _content(self, width: int) -> Content:
-        lines = [Content.styled(break_between_facts(line, width), "$text-muted") for line in self._lines]
-        if self._error:
-            lines.append(Content.styled(one_line(self._error, 2000), "$text-error"))
-        return Content("\n").join(lines)
+        through = f" · {template_line(turn.prompt)}" if turn.prompt is not None else ""
+        super().__init__(Content("").join([Content.styled(f"you{through}\n", "$text-muted"), *files, text]))
 
 
 class ReplyTurn(Vertical):
-    """A reply: who says it, the text as it grows, and the status under it."""
+    """A reply: who says it, the text as it grows, and the status under it. Several candidates are columns until the end."""
 
     def __init__(self, speaker: str, text: str = "") -> None:
         super().__init__()
         self._speaker = Static(Content.styled(one_line(speaker, 60), "$text-accent"), classes="speaker")
         self._prose = Prose(text)
-        self._status = Status()
+        self._status = FactLines()
+        self._place = 0
+        self._columns: Columns | None = None
+        self._feed: CandidateFeed | None = None
 
     @classmethod
-    def kept(cls, turn: Turn) -> ReplyTurn:
-        """Return the widget of a reply from the store."""
+    def kept(cls, turn: Turn, answer: str | None = None) -> ReplyTurn:
+        """Return the widget of a reply from the store, with what was read off it."""
         reply = turn.reply
         widget = cls(short_name(reply.model) if reply and reply.model else "reply", turn.content)
         if reply is not None:
-            widget.show_status(kept_status(reply), kept_notes(reply), reply.error)
+            widget._show_status(kept_status(reply), kept_notes(reply, answer), reply.error)
         return widget
 
     def compose(self) -> ComposeResult:
         yield self._speaker
         yield self._prose
+        if self._columns is not None:
+            yield self._columns
         yield self._status
 
-    def append(self, text: str) -> None:
-        self._prose.append(text)
+    def catch_up(self, reply: LiveReply) -> None:
+        """Show the text that has come of the reply under way since the last call."""
+        if reply.candidates > 1 and not reply.ended:
+            if self._feed is None:
+                self._feed = self._open_columns(reply.candidates)
+            self._feed.catch_up(reply)
+            return
+        if self._columns is not None:
+            if self._columns.parent is not None:
+                self._columns.remove()
+            self._columns = self._feed = None
+            self.remove_class("-columns")
+        text, self._place = reply.shown.since(self._place)
+        if text:
+            self._prose.append(text)
 
-    def show_status(self, line: str, notes: list[str], error: str | None = None) -> None:
-        """Show the line under the reply, a note for each change of sampling, and the error that ended it."""
-        self._status.show(line, notes, error)
+    def show_numbers(self, reply: LiveReply, model: ModelState, now: float) -> None:
+        """Show the facts about the reply under way, a note for each change of sampling, and the error that ended it."""
+        if self._feed is not None:
+            self._feed.show_numbers(reply)
+        error = str(reply.error) if reply.error is not None else None
+        self._show_status(live_status(reply, model, now), live_notes(reply), error)
+
+    def on_resize(self) -> None:
+        if self._columns is not None:
+            self._columns.set_lines(self._room())
+
+    def _open_columns(self, candidates: int) -> CandidateFeed:
+        # Whoever types goes on typing: the view of the candidates has the keys for them.
+        self._columns = Columns([f"of {candidates}"] * candidates, lines=self._room(), focusable=False)
+        self.add_class("-columns")
+        if self._prose.parent is not None:
+            self.mount(self._columns, after=self._prose)
+        return CandidateFeed(self._columns, candidates)
+
+    def _room(self) -> int:
+        """How many lines of text leave all else of a reply and the input in sight."""
+        return max(_LEAST_LINES, self.app.size.height - _OTHER_LINES)
+
+    def _show_status(self, line: str, notes: list[str], error: str | None) -> None:
+        self._status.show((line, *notes), error)
 
 
 class SaidLine(Static):

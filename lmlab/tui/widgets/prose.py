@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
@@ -11,6 +12,9 @@ from textual.widget import Widget
 
 from lmlab.terminal_text import visible
 from lmlab.tui.markdown import Line, MarkdownSource, lay_out
+
+# What stands for every line that is not there.
+_BELOW = -1
 
 
 class Prose(Widget):
@@ -42,17 +46,10 @@ class Prose(Widget):
 
     def append(self, text: str) -> None:
         """Add ``text``, made safe, at the end."""
-        stable, blocks = self._source.feed(visible(text))
+        before = len(self._lines)
+        start = self._feed(text)
         if not self._width:
             return
-        start = self._starts[stable] if stable < len(self._starts) else len(self._lines)
-        before = len(self._lines)
-        del self._starts[stable:], self._lines[start:]
-        for block in blocks:
-            self._starts.append(len(self._lines))
-            self._lines += lay_out(block, self._width)
-        for y in range(start, before):
-            self._strips.pop(y, None)
         if len(self._lines) != before:
             self.refresh(layout=True)
         else:
@@ -72,11 +69,7 @@ class Prose(Widget):
 
     def render_line(self, y: int) -> Strip:
         self._fit(self.content_size.width)
-        if y >= len(self._lines):
-            return Strip.blank(self._width, self.rich_style)
-        if (strip := self._strips.get(y)) is None:
-            strip = self._strips[y] = self._strip(y)
-        return strip
+        return self._line(y)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """Return what is selected as it was before it was wrapped, without the padding of code."""
@@ -90,18 +83,43 @@ class Prose(Widget):
             text = f"{text.rstrip()}{line.joint}{piece}" if text else piece
         return text.rstrip(), "\n"
 
+    def _feed(self, text: str) -> int:
+        """Take in ``text``; return the first line that is not as it was. Without a width there are no lines yet."""
+        stable, blocks = self._source.feed(visible(text))
+        if not self._width:
+            return 0
+        start = self._starts[stable] if stable < len(self._starts) else len(self._lines)
+        before = len(self._lines)
+        del self._starts[stable:], self._lines[start:]
+        for block in blocks:
+            self._starts.append(len(self._lines))
+            self._lines += lay_out(block, self._width)
+        for y in range(start, before):
+            self._strips.pop(y, None)
+        return start
+
     def _fit(self, width: int) -> None:
-        if width == self._width:
-            return
-        self._width = width
+        if width != self._width:
+            self._width = width
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Make all lines anew."""
         self._strips.clear()
         self._starts, self._lines = [], []
         for block in self._source.blocks:
             self._starts.append(len(self._lines))
-            self._lines += lay_out(block, width)
+            self._lines += lay_out(block, self._width)
 
-    def _strip(self, y: int) -> Strip:
-        content = self._lines[y].content
+    def _line(self, y: int) -> Strip:
+        at = y if y < len(self._lines) else _BELOW
+        if (strip := self._strips.get(at)) is None:
+            below = at == _BELOW
+            strip = Strip.blank(self._width, self.rich_style) if below else self._strip(self._lines[y].content, y)
+            self._strips[at] = strip
+        return strip
+
+    def _strip(self, content: Content, y: int) -> Strip:
         if (selection := self.text_selection) is not None and (span := selection.get_span(y)) is not None:
             start, end = span
             style = Style.from_styles(self.screen.get_component_styles("screen--selection"))

@@ -1,0 +1,135 @@
+"""What a model keeps of the text it has read: bytes a token, and bytes a sequence, reckoned from its header.
+
+Follows llama_kv_cache, llama_memory_recurrent and llama_model::create_memory, with sliding-window layers kept whole as
+lmlab's worker keeps them. Knows nothing of how much memory there is.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lmlab.models.ggml_types import TENSOR_TYPES
+from lmlab.models.header import GgufHeader
+from lmlab.models.hyperparameters import Keys, PerLayer, hyperparameters
+from lmlab.worker.messages import KvType
+
+KV_TYPES: tuple[KvType, ...] = typing.get_args(KvType)
+
+_ENCODERS = {
+    *("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert"),
+    *("gemma-embedding", "wavtokenizer-dec", "dream", "llada", "llada-moe", "rnd1"),
+}
+_RECURRENT = {"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"}
+_BOTH_IN_EVERY_LAYER = {"falcon-h1"}
+_OTHER_STATES = ("kda.head_dim", "linear_attention.head_dim")
+_GEMMA_3N_KEEPING = 20
+_FLOAT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KvShape:
+    """``keys`` and ``values`` are the numbers kept of each token, all layers together.
+
+    ``state`` is what each sequence takes however long it is, in bytes: that of recurrent layers, 0 without any, and
+    None where it is not known here.
+    """
+
+    keys: int
+    values: int
+    state: int | None
+
+    def bytes_for(self, tokens: int, key_type: KvType, value_type: KvType | None = None) -> int:
+        """Return the bytes that ``tokens`` tokens take."""
+        a_token = self.keys * _bytes_each(key_type) + self.values * _bytes_each(value_type or key_type)
+        return round(tokens * a_token)
+
+
+def kv_shape(header: GgufHeader) -> KvShape | None:
+    """Return what the model keeps of its text; None when its header does not tell."""
+    if header.architecture in _ENCODERS:
+        return KvShape(0, 0, 0)
+    layers = header.block_count
+    if not layers or layers > 1 << 16:
+        return None
+    keys, known = Keys(header), hyperparameters(header)
+    recurrent = set(_recurrent_layers(header.architecture, keys, known.kv_heads, layers))
+    attending = [] if header.architecture in _RECURRENT else _attending(header.architecture, keys, layers, recurrent)
+    windowed = keys.flags("attention.sliding_window_pattern") or ()
+    key_size, value_size = known.head_size or 0, known.value_size or 0
+    window_key = keys.whole("attention.key_length_swa") or key_size
+    window_value = keys.whole("attention.value_length_swa") or value_size
+    # Multi-head latent attention keeps one compressed row that serves as both.
+    compressed = keys.whole("attention.key_length_mla") and keys.whole("attention.value_length_mla")
+    kept_keys = kept_values = 0
+    for layer in attending:
+        heads = _at(known.kv_heads, layer)
+        narrow = layer < len(windowed) and bool(windowed[layer])
+        kept_keys += heads * (window_key if narrow else key_size)
+        kept_values += 0 if compressed else heads * (window_value if narrow else value_size)
+    if attending and not kept_keys:
+        return None
+    return KvShape(kept_keys, kept_values, _state(header, keys, len(recurrent)))
+
+
+def _bytes_each(kind: KvType) -> float:
+    return _BYTES[kind.upper()]
+
+
+_BYTES = {kind.name: kind.block_bytes / kind.block_elements for kind in TENSOR_TYPES.values()}
+
+
+def _recurrent_layers(architecture: str, keys: Keys, kv_heads: PerLayer | None, layers: int) -> Iterator[int]:
+    marked = keys.flags("attention.recurrent_layers")
+    interval = keys.whole("full_attention_interval")
+    trunk = layers - (keys.whole("nextn_predict_layers") or 0)
+    has_state = any(keys.whole(key) for key in ("ssm.state_size", "shortconv.l_cache", *_OTHER_STATES))
+    feed_forward = keys.per_layer("feed_forward_length")
+    for layer in range(trunk):
+        if architecture in _RECURRENT | _BOTH_IN_EVERY_LAYER:
+            recurrent = True
+        elif marked is not None:
+            recurrent = layer < len(marked) and bool(marked[layer])
+        elif interval:
+            recurrent = (layer + 1) % interval != 0
+        else:
+            # Of such hybrids a layer without KV heads has a state; some of Nemotron's have neither.
+            only_feed_forward = architecture.startswith("nemotron_h") and _at(feed_forward, layer) > 0
+            recurrent = has_state and isinstance(kv_heads, tuple) and not _at(kv_heads, layer) and not only_feed_forward
+        if recurrent:
+            yield layer
+
+
+def _attending(architecture: str, keys: Keys, layers: int, recurrent: set[int]) -> list[int]:
+    # Later layers of some models look at what earlier ones keep.
+    keeping = layers - (keys.whole("nextn_predict_layers") or 0) - (keys.whole("attention.shared_kv_layers") or 0)
+    if architecture == "gemma3n":
+        keeping = min(layers, _GEMMA_3N_KEEPING)
+    if architecture in _BOTH_IN_EVERY_LAYER:
+        return list(range(keeping))
+    return [layer for layer in range(keeping) if layer not in recurrent]
+
+
+def _state(header: GgufHeader, keys: Keys, layers: int) -> int | None:
+    if not layers:
+        return 0
+    width = header.embedding_length or 0
+    if head := keys.whole("wkv.head_size"):
+        shifts = keys.whole("token_shift_count")
+        return layers * _FLOAT * width * ((2 if shifts is None else shifts) + head)
+    if kernel := keys.whole("shortconv.l_cache"):
+        return layers * _FLOAT * width * (kernel - 1)
+    if any(keys.whole(key) for key in _OTHER_STATES):
+        return None
+    kernel, inner, state = (keys.whole(f"ssm.{key}") for key in ("conv_kernel", "inner_size", "state_size"))
+    if not kernel or not inner or not state:
+        return None
+    convolved = (kernel - 1) * (inner + 2 * (keys.whole("ssm.group_count") or 0) * state)
+    return layers * _FLOAT * (convolved + state * inner)
+
+
+def _at(values: PerLayer | None, layer: int) -> int:
+    if isinstance(values, tuple):
+        return values[layer] if layer < len(values) else 0
+    return values or 0
