@@ -102,6 +102,7 @@ def test_a_whole_config(tmp_path: Path) -> None:
     text = (
         'model = "mine"\nsystem = "Be brief."\ntheme = "nord"\n'
         '[sampling]\ntemperature = 0.2\ntop_k = 5\nstop = ["###"]\n[aliases]\nmine = "hf:a/b"\n'
+        '[keys]\ntokens = "f5"\nquit = ["ctrl+q", "alt+q"]\n'
     )
     assert load_config(write_config(tmp_path, text)) == Config(
         model="mine",
@@ -109,6 +110,7 @@ def test_a_whole_config(tmp_path: Path) -> None:
         theme="nord",
         sampling=SamplingParams(temperature=0.2, top_k=5, stop=("###",)),
         aliases={"mine": "hf:a/b"},
+        keys={"tokens": ("f5",), "quit": ("ctrl+q", "alt+q")},
     )
 
 
@@ -136,6 +138,9 @@ def test_a_size_is_written_as_people_write_it(tmp_path: Path, written: str, size
         ("theme = true", "theme must be a text"),
         ("sampling = 3", r"\[sampling\]"),
         ("aliases = 'x'", r"\[aliases\]"),
+        ("keys = 'x'", r"\[keys\]"),
+        ("[keys]\ntokens = 5", r"\[keys\] tokens must be a key in quotes, such as \"ctrl\+t\", or a list"),
+        ("[keys]\ntokens = ['f5', 6]", r"\[keys\] tokens must be a key in quotes"),
         ("[aliases]\nmine = 3", "alias mine"),
         ("snapshot_budget = 'big'", "snapshot_budget 'big' is no size: .* such as \"2 GB\", or 0"),
         ("snapshot_budget = 2", "snapshot_budget 2 is no size"),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lmlab import __version__
-from lmlab.cli import batch, chat, compare, prompts, run, sessions
+from lmlab.cli import batch, chat, compare, models, prompts, run, sessions
 from lmlab.cli.help import Command, Group, Program, show_when_alone
 from lmlab.cli.streams import Stdout
 from lmlab.errors import UsageError
@@ -24,6 +24,7 @@ app.command("chat", cls=Command, epilog=chat.EXAMPLES)(chat.chat)
 app.command("run", cls=Command, epilog=run.EXAMPLES)(run.run)
 app.command("compare", cls=Command, epilog=compare.EXAMPLES)(compare.compare)
 app.command("batch", cls=Command, epilog=batch.EXAMPLES)(batch.batch)
+app.add_typer(models.app, name="models", cls=Group, epilog=models.EXAMPLES)
 app.add_typer(prompts.app, name="prompts", cls=Group, epilog=prompts.EXAMPLES)
 app.add_typer(sessions.app, name="sessions", cls=Group, epilog=sessions.EXAMPLES)
 

@@ -12,6 +12,7 @@ import typer
 
 from lmlab.cli.best_of_options import BestOfOptions
 from lmlab.cli.complete import complete_model, complete_session
+from lmlab.cli.constraint_options import ConstraintOptions
 from lmlab.cli.load_options import LoadOptions, with_snapshots
 from lmlab.cli.opener import local_backend
 from lmlab.cli.options import (
@@ -96,6 +97,7 @@ def chat(
     system: SystemOption = None,
     prompt: PromptOptions,
     best_of: BestOfOptions,
+    constraints: ConstraintOptions,
     sampling: SamplingOptions,
     load: LoadOptions,
     general: GeneralOptions,
@@ -107,7 +109,7 @@ def chat(
     """
     general.apply()
     params, spec = sampling.params(), load.spec()
-    candidates, selector = best_of.candidates(), best_of.selector()
+    candidates, selector, constraint = best_of.candidates(), best_of.selector(), constraints.constraint()
     ref = _one_of(model, named)
     going_on.check()
     paths = Paths.find()
@@ -135,6 +137,7 @@ def chat(
                 system=system,
                 best_of=candidates,
                 selector=selector,
+                constraint=constraint,
                 load=spec,
                 offline=general.offline,
             )

@@ -51,6 +51,8 @@ class CompareScreen:
         for plan in plans:
             if plan.model.notice:
                 self.say(plan.model.notice)
+            if not plan.chat and plan.task.renderer is None:
+                self.say(notices.about_base_model(plan.model))
             sampling = plan.asked.merge(plan.model.header.recommended).merge(DEFAULTS)
             for line in notices.about_sampling(plan.asked, sampling):
                 self.say(f"{plan.label}: {line}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Annotated
 from lmlab.backends import Constraint
 from lmlab.cli.options import option
 from lmlab.errors import ConstraintError, UsageError
-from lmlab.settings import expanded
+from lmlab.lab.constraints import read_grammar, read_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +36,8 @@ class ConstraintOptions:
         if self.grammar is not None and self.json_schema is not None:
             raise UsageError("--grammar and --json-schema both say what the reply looks like: give one of them")
         if self.grammar is not None:
-            return Constraint("gbnf", _read("--grammar", self.grammar))
-        if self.json_schema is None:
-            return None
-        typed = self.json_schema.strip()
-        # A schema is an object, or true or false.
-        text = (
-            typed if typed.startswith("{") or typed in ("true", "false") else _read("--json-schema", self.json_schema)
-        )
-        try:
-            json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"--json-schema: this is no JSON: {error}") from None
-        except RecursionError:
-            raise UsageError("--json-schema: this JSON is nested too deeply to be read") from None
-        return Constraint("json-schema", text)
+            return read_grammar("--grammar", self.grammar)
+        return None if self.json_schema is None else read_schema("--json-schema", self.json_schema)
 
 
 @contextmanager
@@ -62,12 +48,3 @@ def constraint_named(constraint: Constraint | None) -> Iterator[None]:
     except ConstraintError as error:
         name = "--grammar" if constraint is not None and constraint.kind == "gbnf" else "--json-schema"
         raise ConstraintError(f"{name}: {error}") from None
-
-
-def _read(name: str, file: str) -> str:
-    try:
-        return expanded(file).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{name} {file}: cannot read it: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{name} {file}: the file is no UTF-8 text") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lmlab.backends import Failed
+from lmlab.backends import Constraint, Failed
 from lmlab.errors import UsageError
 from lmlab.lab.answering import Answering
 from lmlab.lab.best_of import SelectorSpec
@@ -31,6 +31,7 @@ class Asking(Looking, Branching):
     session: Session | None
     system: str | None
     asked: SamplingParams
+    constraint: Constraint | None
     attachments: tuple[Attachment, ...]
     best_of: int
     prompts: ChatPrompts
@@ -122,6 +123,7 @@ class Asking(Looking, Branching):
         record = Reply(
             asked=self.asked,
             system=source.system,
+            constraint=source.constraint,
             tokens=(*source.tokens[:at], token),
             logprobs=known,
             branch=Branch(turn.id, at),
@@ -149,7 +151,9 @@ class Asking(Looking, Branching):
         if self.best_of > 1:
             read_answer = self.prompts.reader(question.prompt)
             contest = Contest(self.best_of, self.selector, self._chooser.open, read_answer)
-        return self._answering.add(session, question, Reply(asked=self.asked, system=self.system), contest)
+        return self._answering.add(
+            session, question, Reply(asked=self.asked, system=self.system, constraint=self.constraint), contest
+        )
 
     def _begin(self, session: Session, turns: tuple[Turn, ...], reply: ReplyUnderWay) -> None:
         self.session = session

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab import models
-from lmlab.backends import Failed, LoadSpec, ModelInfo, Ready, Status
+from lmlab.backends import Constraint, Failed, LoadSpec, ModelInfo, Ready, Status
 from lmlab.errors import LmlabError, UsageError
 from lmlab.lab import export
 from lmlab.lab.answering import Answering
@@ -61,6 +61,7 @@ class Chat(Asking, Attaching):
         system: str | None = None,
         best_of: int = 1,
         selector: SelectorSpec | None = None,
+        constraint: Constraint | None = None,
         load: LoadSpec | None = None,
         offline: bool = False,
         resolve: Resolve = models.resolve,
@@ -75,6 +76,7 @@ class Chat(Asking, Attaching):
         self._config_sampling = config.sampling
         self.asked = self._given.merge(config.sampling)
         self.attachments = ()
+        self.constraint = constraint
         self.store = store
         self._paths = paths
         self._remember = remember

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from lmlab.errors import UsageError
-from lmlab.lab import slash_best_of, slash_preset, slash_set, slash_template, slash_tree, slash_views
+from lmlab.lab import slash_best_of, slash_constraint, slash_preset, slash_set, slash_template, slash_tree, slash_views
 from lmlab.lab.chat import Chat
 from lmlab.lab.engine_words import about_engine, about_reply
 from lmlab.lab.model_slot import size_and_quantization
@@ -331,6 +331,7 @@ COMMANDS: tuple[Command, ...] = (
         _save,
     ),
     Command(("session",), "", "Say where this session is kept and how to go on with it.", "/session", _session),
+    *slash_constraint.COMMANDS,
     *slash_views.COMMANDS,
     Command(("stats",), "", "Say how the model was loaded and what the latest reply cost.", "/stats", _stats),
     Command(("clear",), "", "Begin a new session; this one is kept.", "/clear", _clear),

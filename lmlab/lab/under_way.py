@@ -79,6 +79,7 @@ class ReplyUnderWay:
             self._sent,
             logprobs=True,
             candidates=len(self.candidates),
+            constraint=self.candidates[0].record.constraint,
             session=session,
             reply=self.candidates[0].record.tokens,
         )

@@ -14,6 +14,8 @@ from lmlab.errors import UsageError
 from lmlab.settings import private_folder
 from lmlab.terminal_text import one_line
 
+# Not str.splitlines, which also ends lines where TOML does not.
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _TABLE = re.compile(r"^\s*\[")
 _ALIASES = re.compile(r"^\s*\[\s*aliases\s*\]\s*(#.*)?$")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -49,7 +51,7 @@ def _change(config: Path, name: str, ref: str | None) -> None:
         known = ", ".join(sorted(aliases)) or "none at all"
         raise UsageError(f"there is no alias {one_line(name, 60)!r}: there are {known}")
     end = "\r\n" if "\r\n" in text else "\n"
-    lines = _edited(text.splitlines(keepends=True), name, ref, end)
+    lines = _edited(_LINE.findall(text), name, ref, end)
     after = "".join(lines)
     wanted = (
         {**aliases, name: ref} if ref is not None else {key: value for key, value in aliases.items() if key != name}

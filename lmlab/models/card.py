@@ -38,6 +38,11 @@ class Card:
     needs: MemoryNeeds
 
     @property
+    def weights(self) -> int:
+        """The bytes of the weights; of the whole file where the number format of some is not known."""
+        return sum(kind.size for kind in self.kinds) if all(kind.size for kind in self.kinds) else self.size
+
+    @property
     def template_hash(self) -> str | None:
         """A name for the chat template, the same as in records of replies."""
         return None if self.chat_template is None else hashlib.sha256(self.chat_template.encode()).hexdigest()[:16]
@@ -63,7 +68,7 @@ class Card:
             "template_hash": self.template_hash,
             "sampling": self.recommended.to_dict(),
             "memory": {
-                "weights": self.size,
+                "weights": self.weights,
                 "kv_per_1000_tokens": self.kv_per_thousand(),
                 "state_per_sequence": None if self.kv is None else self.kv.state,
                 "context": self.needs.context,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,10 +95,15 @@ def places(paths: Paths, config: Config, environ: Mapping[str, str] = os.environ
         else:
             once[real] = place
     aliases = _aliases(paths, config)
-    return [
-        replace(place, also=(*place.also, *(a for a, target in aliases if target in (real, place.ref, *place.also))))
-        for real, place in once.items()
-    ]
+    for alias, target in aliases:
+        if os.path.isfile(target) and target not in once:
+            once[target] = Place(alias, "folder", Path(target))
+    return [replace(place, also=_names(place, real, aliases)) for real, place in once.items()]
+
+
+def _names(place: Place, real: str, aliases: list[tuple[str, str]]) -> tuple[str, ...]:
+    leading = (alias for alias, target in aliases if target in (real, place.ref, *place.also))
+    return tuple(dict.fromkeys(name for name in (*place.also, *leading) if name != place.ref))
 
 
 def _own(paths: Paths, config: Config) -> Iterator[Place]:
@@ -114,12 +118,14 @@ def _own(paths: Paths, config: Config) -> Iterator[Place]:
 def _files(source: Source, folders: list[Path] | tuple[Path, ...], paths: Paths, config: Config) -> Iterator[Place]:
     # By its name alone a file is found only in lmlab's folder and in those of the config.
     named = source != "lmstudio"
-    counts = Counter(file.stem for each in (paths.models, *config.model_folders) for file in _first_files(each))
+    meant: dict[str, set[str]] = {}
+    for path in (path for each in (paths.models, *config.model_folders) for path in _first_files(each)):
+        meant.setdefault(path.stem, set()).add(os.path.realpath(path))
     for folder in folders:
         for path in _first_files(folder):
             taken = path.stem in config.aliases or path.stem in BY_NAME or ":" in path.stem
-            ref = path.stem if named and counts[path.stem] == 1 and not taken else str(path)
-            yield Place(ref, source, path)
+            alone = named and not taken and len(meant[path.stem]) == 1
+            yield Place(path.stem if alone else str(path), source, path)
 
 
 def _first_files(folder: Path) -> list[Path]:

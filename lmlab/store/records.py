@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from lmlab.sampling import SamplingParams
-from lmlab.worker.messages import FinishReason, Timings, Usage
+from lmlab.worker.messages import Constraint, FinishReason, Timings, Usage
 from lmlab.worker.prompts import Message
 
 Change: TypeAlias = tuple[int, str, Any, Any]
@@ -86,7 +86,7 @@ class Reply:
     ``versions`` are lmlab's and llama.cpp's. ``candidate`` is None for a reply that was drawn alone; else ``timings``
     are those of all candidates together.
     ``logprobs`` are natural logarithms before any sampler, one a token; NaN is one that is not known. ``branch`` says
-    where the reply was branched from.
+    where the reply was branched from, ``constraint`` what it had to look like.
     """
 
     status: Literal["partial", "done"] = "partial"
@@ -108,6 +108,7 @@ class Reply:
     candidate: Candidacy | None = None
     logprobs: tuple[float, ...] | None = None
     branch: Branch | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from lmlab.errors import SamplingError, StoreError
 from lmlab.sampling import SamplingParams
 from lmlab.store.records import Attachment, Branch, Candidacy, Reply, Session, TemplateUse, Turn
-from lmlab.worker.messages import Timings, Usage
+from lmlab.worker.messages import Constraint, Timings, Usage
 from lmlab.worker.prompts import Message
 
 SESSION_COLUMNS = "id, title, created, updated, model, system, leaf"
@@ -82,7 +82,7 @@ def reply_to_dict(reply: Reply) -> dict[str, Any]:
         value = getattr(reply, field.name)
         if isinstance(value, SamplingParams):
             value = value.to_dict()
-        elif isinstance(value, (Usage, Timings, Candidacy, Branch)):
+        elif isinstance(value, (Usage, Timings, Candidacy, Branch, Constraint)):
             value = asdict(value)
         elif field.name == "logprobs" and value is not None:
             value = [None if math.isnan(number) else number for number in value]
@@ -109,6 +109,8 @@ def reply_from_dict(values: dict[str, Any]) -> Reply:
         values["versions"] = tuple(values["versions"])
     if "branch" in values:
         values["branch"] = Branch(**values["branch"])
+    if "constraint" in values:
+        values["constraint"] = Constraint(**values["constraint"])
     if "logprobs" in values:
         values["logprobs"] = tuple(math.nan if number is None else float(number) for number in values["logprobs"])
     values["tokens"] = tuple(values.get("tokens", ()))

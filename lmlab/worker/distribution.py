@@ -32,6 +32,7 @@ def describe(
                 logit=token.logit,
                 probabilities=token.probabilities,
                 removed_by=token.removed_by,
+                end=vocabulary.is_end(token.token),
             )
             for token in weighed.tokens
         ),

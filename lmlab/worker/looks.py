@@ -38,7 +38,7 @@ class Reweigh:
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """A token the model weighed. ``probabilities`` has one entry a stage, 0 after the stage that removed it, which
-    ``removed_by`` names. ``rank`` is by raw probability, from 0."""
+    ``removed_by`` names. ``rank`` is by raw probability, from 0. ``end``: it ends the reply, and nothing can follow it."""
 
     token: int
     text: str
@@ -46,6 +46,7 @@ class Alternative:
     logit: float
     probabilities: tuple[float, ...]
     removed_by: StageName | None
+    end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,3 +120,44 @@ def test_a_pipe_anywhere_goes_line_by_line(
     monkeypatch.setattr("lmlab.cli.chat.is_terminal", lambda stream: stream is not getattr(sys, piped))
     assert lmlab("chat", stdin=b"").code == 0
     assert screen.options is None
+
+
+def test_the_keys_of_the_config_reach_the_screen(
+    fake: Fake, lmlab: Lmlab, screen: Screen, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text('[keys]\ntokens = "f5"\nquit = ["ctrl+q", "alt+q"]\n')
+    assert chat(lmlab, monkeypatch) == 7
+    assert screen.options is not None
+    keys = screen.options["keys"]
+    assert (keys.keys("tokens"), keys.keys("quit"), keys.keys("tree")) == (("f5",), ("ctrl+q", "alt+q"), ("f3",))
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ('tokens = "ctrl+r"', "ctrl+r is the key of both regenerate and tokens: give one of them another"),
+        ('tocens = "f5"', "no action is called 'tocens': did you mean tokens?"),
+        ('tokens = "t"', "tokens cannot have the key t, it types a character"),
+    ],
+)
+def test_keys_that_cannot_be_are_one_line_before_the_screen_starts(
+    fake: Fake,
+    lmlab: Lmlab,
+    screen: Screen,
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+    written: str,
+    problem: str,
+) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text(f"[keys]\n{written}\n")
+    with Terminal() as keyboard, Terminal() as out, Terminal() as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        assert lmlab("chat", stdin=keyboard).code == 2
+        shown = err.shown
+    assert shown.startswith(f"lmlab: {home / 'config.toml'}: [keys] ")
+    assert problem in shown
+    assert shown.count("\n") == 1
+    assert screen.options is None

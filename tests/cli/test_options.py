@@ -13,9 +13,11 @@ from lmlab.backends import Constraint, LoadSpec, Lora, Snapshots
 from lmlab.cli.load_options import LoadOptions
 from lmlab.cli.options import SamplingOptions
 from lmlab.lab.batch.planning import SEQUENCES
+from lmlab.models.catalogue import ENTRIES
 from lmlab.sampling import SamplingParams
 from lmlab.settings import SNAPSHOT_BUDGET
 
+CATALOGUE = [entry.name for entry in ENTRIES]
 EVERY_SAMPLING_OPTION = {
     "--temp": ("temperature", 0.3),
     "--temperature": ("temperature", 0.3),
@@ -327,7 +329,7 @@ def test_the_shell_completes_models(
         lmlab()
     assert ended.value.code == 0
     offered = capsys.readouterr().out.split()
-    assert offered == ["smollm2", "gemma3-270m", "small", "fast", str(home / "models" / "mine.gguf")]
+    assert offered == [*CATALOGUE, "small", "fast", str(home / "models" / "mine.gguf")]
 
 
 @pytest.mark.parametrize(
@@ -337,7 +339,7 @@ def test_the_shell_completes_models(
         ("-ngl a", ["auto"]),
         ("--kv-type q8", ["q8_0"]),
         ("--kv-type q8_0,f", ["q8_0,f32", "q8_0,f16"]),
-        ("--draft ", ["lookup", "smollm2", "gemma3-270m"]),
+        ("--draft ", ["lookup", *CATALOGUE]),
         ("--draft smo", ["smollm2"]),
     ],
 )

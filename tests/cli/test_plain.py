@@ -291,6 +291,30 @@ def test_of_several_candidates_the_chosen_one_is_printed_and_why_is_said(fake: F
     assert [request.candidates for request in fake.backend.requests] == [3, 1]
 
 
+def test_the_tree_is_walked_and_pruned_line_by_line(fake: Fake, lmlab: Lmlab) -> None:
+    def prepare(backend: FakeBackend) -> None:
+        backend.script(["one"])
+        backend.script(["two"])
+
+    fake.prepare = prepare
+    outcome = lmlab("chat", stdin=b"hi\n/edit hello\n/tree\n/tree 2\n/prune 4\n/prune 1\n/prune 1\n/undo\n/edit\n")
+    assert (outcome.code, outcome.out) == (0, "one\ntwo\none\none\n")
+    assert outcome.err.splitlines() == [
+        "  1    you (1 of 2): hi",
+        "  2    fake: one",
+        "› 3  you (2 of 2): hello",
+        "› 4  fake: two",
+        "/tree K goes on from message K",
+        "going on from message 2",
+        "1 message is gone: /undo brings back what was there",
+        "2 messages are gone: /undo brings back what was there",
+        "1 message is gone: /undo brings back what was there",
+        "it is back",
+        'message 1 is "hello"',
+        "/edit 1 TEXT sends TEXT beside it",
+    ]
+
+
 def test_of_several_candidates_the_first_is_printed_when_the_engine_dies(fake: Fake, lmlab: Lmlab) -> None:
     def prepare(backend: FakeBackend) -> None:
         backend.script(["half"], error=EngineStopped("the engine was killed"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import Hub, Server
+from model_stores import Stores
 from tiny_gguf import write_gguf
 
 from lmlab.settings import Paths
@@ -23,6 +24,12 @@ def make_gguf(tmp_path: Path) -> Callable[..., bytes]:
         return write_gguf(tmp_path / "made.gguf", seed=seed, rows=rows).read_bytes()
 
     return make
+
+
+@pytest.fixture
+def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    """A person's own folder, empty, in which other programs keep models."""
+    return Stores(tmp_path / "person", monkeypatch)
 
 
 @pytest.fixture

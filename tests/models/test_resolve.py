@@ -141,7 +141,8 @@ def test_names_come_before_files_and_each_model_once(paths: Paths, find: Find, m
     [
         ("", UsageError, "is empty"),
         ("  ", UsageError, "is empty"),
-        ("ollama:llama3", UsageError, "not read yet; give hf:"),
+        ("ollama:", UsageError, "write it as ollama:name"),
+        ("ollama:a b", UsageError, "write it as ollama:name"),
         ("hf:nonsense", UsageError, "write it as hf:owner/repo"),
         ("hf:a/b/c", UsageError, "write it as hf:owner/repo"),
         ("hf:../../etc:Q4", UsageError, "write it as hf:owner/repo"),

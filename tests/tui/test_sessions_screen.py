@@ -225,16 +225,25 @@ async def test_a_click_chooses_and_another_opens(desk: Desk) -> None:
         await desk.wait_until(pilot, lambda: pilot.app.chat.session.id == other.id)
 
 
+async def test_a_click_into_the_search_searches(desk: Desk) -> None:
+    said(desk, "Apples")
+    async with desk.run() as pilot:
+        await open_sessions(desk, pilot)
+        await pilot.click("#sessions-ask Input")
+        await pilot.press(*"app")
+        await desk.wait_until(pilot, lambda: '"app" is in 1' in screen_text(pilot.app))
+
+
 async def test_a_click_on_the_line_of_keys_presses_them(desk: Desk) -> None:
     desk.session = said(desk, "Pears")
     async with desk.run() as pilot:
         await open_sessions(desk, pilot)
         line = screen_text(pilot.app).splitlines()[-1]
         await pilot.click("#keys", offset=(line.index("/ search") + 3, 0))
-        await desk.wait_until(pilot, lambda: "search › " in screen_text(pilot.app))
+        await desk.wait_until(pilot, lambda: "tab to the list" in screen_text(pilot.app))
         line = screen_text(pilot.app).splitlines()[-1]
         await pilot.click("#keys", offset=(line.index("esc back") + 1, 0))
-        await desk.wait_until(pilot, lambda: "search › " not in screen_text(pilot.app))
+        await desk.wait_until(pilot, lambda: "tab to the list" not in screen_text(pilot.app))
 
 
 async def test_a_new_session_is_begun(desk: Desk) -> None:

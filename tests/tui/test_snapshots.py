@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from screen_harness import Desk
+from screen_harness import Desk, screen_text
 from textual.pilot import Pilot
 
 from lmlab.backends import Prefill, Started
@@ -16,6 +17,7 @@ from lmlab.errors import EngineStopped, ModelNotFound
 from lmlab.lab.events import Fetching, Notice
 from lmlab.models import Progress
 from lmlab.sampling import DEFAULTS, SamplingParams
+from lmlab.store import Reply, Session, Turn
 
 MakeDesk = Callable[..., Desk]
 Act = Callable[[Desk, Pilot[Any]], Awaitable[None]]
@@ -169,6 +171,34 @@ async def ask_for_help(desk: Desk, pilot: Pilot[Any]) -> None:
     await pilot.pause()
 
 
+def remember_sessions(desk: Desk) -> None:
+    """Sessions of a year that is over, so that their pictures stay as they are."""
+    titles = ("Word problems about trains", "日本語の要約", "Explain monads to a cat", "Prime numbers", "")
+    for number in range(24):
+        when = datetime(2024, 5, 1 + number, 12, tzinfo=UTC)
+        name = f"abcd{number:02}"
+        turns = [Turn(1, name, None, QUESTION, when)]
+        for turn in range(2, 2 + number % 5):
+            reply = Reply(status="done", model=("smollm2", "gemma3-270m")[number % 2]) if turn % 2 == 0 else None
+            turns.append(Turn(turn, name, turn - 1, "It arrives at 5." if reply else "Sure?", when, reply=reply))
+        session = Session(name, titles[number % 5], when, when, "smollm2", leaf=len(turns))
+        desk.store.add_session(session, turns, {}, copy=False)
+
+
+async def list_sessions(desk: Desk, pilot: Pilot[Any]) -> None:
+    remember_sessions(desk)
+    await pilot.press("ctrl+o", "down", "down", "d")
+    await desk.wait_until(pilot, lambda: "u undo" in screen_text(pilot.app))
+
+
+async def search_sessions(desk: Desk, pilot: Pilot[Any]) -> None:
+    remember_sessions(desk)
+    await pilot.press("ctrl+o", "slash", *"arrives at 5")
+    await desk.wait_until(pilot, lambda: "is in 19" in screen_text(pilot.app))
+    await pilot.press("down")
+    await desk.wait_until(pilot, lambda: "begun 2024-05-23" in screen_text(pilot.app))
+
+
 STATES: dict[str, tuple[Act, tuple[int, int], dict[str, Any]]] = {
     "first-picture": (nothing, SMALL, {}),
     "fetching": (fetch, SMALL, {"load_at_once": False}),
@@ -179,6 +209,8 @@ STATES: dict[str, tuple[Act, tuple[int, int], dict[str, Any]]] = {
     "candidate-chosen": (choose_a_candidate, SMALL, {}),
     "candidates": (look_at_candidates, SMALL, {}),
     "candidates-wide": (look_at_candidates, (120, 36), {"theme": "light"}),
+    "sessions": (list_sessions, SMALL, {}),
+    "sessions-search": (search_sessions, (120, 36), {}),
     "stopped": (stop_with_a_change, SMALL, {}),
     "context-full": (fill_the_context, SMALL, {}),
     "engine-gone": (lose_the_engine, SMALL, {"theme": "light"}),

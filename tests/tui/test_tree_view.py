@@ -263,6 +263,7 @@ async def test_a_reply_grows_in_the_tree_and_what_it_belongs_to_stays(desk: Desk
         desk.backend.step(3)
         await desk.settle(pilot)
         assert "Four and" in screen_text(pilot.app)
+        assert "cut off" not in screen_text(pilot.app)
         await press(pilot, "d")
         assert "a reply is under way there: stop it first" in screen_text(pilot.app)
         await press(pilot, "home", "down", "enter")

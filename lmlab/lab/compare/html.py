@@ -46,14 +46,16 @@ def html_lines(report: Report) -> Iterator[str]:
     yield "<h2>Results</h2>"
     for measure in report.measures:
         yield from _measure(measure, report)
-    yield "<h3>What the answers took</h3>"
-    yield from _table(figure_table(report))
-    yield from (f'<p class="note">{_escaped(note)}</p>' for note in figure_notes(report))
+    if report.prompts:
+        yield "<h3>What the answers took</h3>"
+        yield from _table(figure_table(report))
+        yield from (f'<p class="note">{_escaped(note)}</p>' for note in figure_notes(report))
     for divergence in report.divergences:
         first, *rest = divergence_lines(divergence)
         yield f"<h3>Divergence: {_escaped(first)}</h3>"
         yield from (f"<p>{_escaped(line.strip())}</p>" for line in rest)
-    yield from _answers(report)
+    if report.prompts:
+        yield from _answers(report)
     yield "<h2>To do it again</h2>"
     yield from _table(Table(("", ""), tuple(again(report)), numeric=False))
     yield "</body>\n</html>"

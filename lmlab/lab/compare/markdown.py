@@ -34,9 +34,10 @@ def markdown_lines(report: Report) -> Iterator[str]:
             yield from _table(means)
         yield from _table(duel_table(measure, report.labels))
         yield from _list(measure.notes)
-    yield from ("### What the answers took", "")
-    yield from _table(figure_table(report))
-    yield from _list(figure_notes(report))
+    if report.prompts:
+        yield from ("### What the answers took", "")
+        yield from _table(figure_table(report))
+        yield from _list(figure_notes(report))
     for divergence in report.divergences:
         yield from ("### Divergence", "")
         yield from _list(divergence_lines(divergence))

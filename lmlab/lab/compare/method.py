@@ -13,8 +13,9 @@ from lmlab.terminal_text import one_line
 def method(report: Report) -> Iterator[str]:
     """Yield a paragraph for each thing that a reader must know to judge the numbers."""
     kinds = {measure.kind for measure in report.measures}
-    yield _design(report)
-    yield _drawing(report)
+    if report.prompts:
+        yield _design(report)
+        yield _drawing(report)
     if "judge" in kinds:
         yield (
             f"The judge, {one_line(report.setup.judge or '', 80)} (model and prompt {report.setup.judged_by}), was shown "
@@ -36,6 +37,12 @@ def method(report: Report) -> Iterator[str]:
         )
     if report.measures:
         yield from _statistics(report, kinds)
+    if report.divergences:
+        yield (
+            "For divergence, two models read the same text in windows, and are compared at each token of the second half "
+            "of every window: KL is the Kullback-Leibler divergence of the second model's predictions from the first's, "
+            "in nats, before any sampling parameter. Errors are standard errors of the mean over windows."
+        )
 
 
 def _design(report: Report) -> str:

@@ -66,7 +66,7 @@ def at_once(report: Report) -> int:
 def figure_notes(report: Report) -> Iterator[str]:
     """Yield what must be known to read the figures."""
     if (most := at_once(report)) > 1 and len(report.prompts) * report.repeats > 1:
-        yield f"up to {most} answers were drawn at a time: the times are those of a busy machine, waiting included"
+        yield f"as many as {most} answers were drawn at a time: the times are those of a busy machine, waiting included"
 
 
 def mean_table(measure: Measure, labels: Sequence[str]) -> Table | None:

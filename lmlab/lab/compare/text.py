@@ -21,9 +21,9 @@ def text_lines(report: Report) -> Iterator[str]:
     yield headline(report)
     if len(report.prompts) <= _SHOWN and report.repeats == 1:
         yield from _answers(report)
-    yield ""
-    yield from _columns(figure_table(report))
-    yield from (f"{_GAP}({note})" for note in figure_notes(report))
+    if report.prompts:
+        yield from ("", *_columns(figure_table(report)))
+        yield from (f"{_GAP}({note})" for note in figure_notes(report))
     for measure in report.measures:
         yield from ("", title_of(measure))
         if (means := mean_table(measure, report.labels)) is not None:

@@ -12,7 +12,9 @@ from lmlab.terminal_text import one_line
 
 def headline(report: Report) -> str:
     count = len(report.prompts)
-    said = f"{' against '.join(report.labels)}: {count:,} {'prompt' if count == 1 else 'prompts'}"
+    said = (
+        f"{' against '.join(report.labels)}: {f'{count:,}' if count else 'no'} {'prompt' if count == 1 else 'prompts'}"
+    )
     return said + (f", {report.repeats} times each" if report.repeats > 1 else "")
 
 

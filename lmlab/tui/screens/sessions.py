@@ -43,6 +43,7 @@ class SessionsView(ChatView):
     """The rows, and beside them, where there is room, what the session at the cursor says."""
 
     view = "sessions"
+    AUTO_FOCUS = "SessionRows"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", show=False),
         Binding("r", "rename", show=False),

@@ -233,13 +233,16 @@ class TokensView(ChatView):
         self.action_move_lines(by * self._text.widget.page)
 
     def action_move_to(self, at: int) -> None:
-        self.state.go(at)
+        if not self._text.plain:
+            self.state.go(at)
 
     def action_follow(self) -> None:
-        self.state.follow()
+        if not self._text.plain:
+            self.state.follow()
 
     def action_surprise(self, step: int) -> None:
-        self.state.surprise(step)
+        if not self._text.plain:
+            self.state.surprise(step)
 
     def action_step_reply(self, step: int) -> None:
         self.state.choose_reply(step)
@@ -300,6 +303,8 @@ class TokensView(ChatView):
             state.note = Note("this token is still being looked at")
         elif chosen.token == state.reading.drawn:
             state.note = Note("this is the token that was drawn: choose another one to branch from")
+        elif chosen.end:
+            state.note = Note("this token ends the reply: there is nothing to go on with")
         elif self.host.chat.replying:
             state.note = Note(
                 "a reply is under way: wait for its end, or stop it in the chat, then branch", trouble=True

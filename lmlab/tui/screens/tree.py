@@ -187,7 +187,12 @@ class TreeView(ChatView):
         if turn is None:
             self._detail.clear()
         else:
-            self._detail.show(turn, self._rows.number(turn))
+            self._detail.show(turn, self._rows.number(turn), self._growing(turn))
+
+    def _growing(self, turn: Turn) -> bool:
+        chat = self.host.chat
+        partial = turn.reply is not None and turn.reply.status == "partial"
+        return partial and chat.replying and turn.parent == chat.turns[-1].parent
 
     def _say(self, text: str, trouble: bool = False) -> None:
         self._said.set_class(trouble, "-trouble")

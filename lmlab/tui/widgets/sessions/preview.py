@@ -32,7 +32,7 @@ class SessionPreview(VerticalScroll, can_focus=False):
 
     def show(self, session: Session, path: Sequence[Turn]) -> None:
         """Show ``session`` and the end of its selected ``path``."""
-        began = session.created.astimezone().strftime("%Y-%m-%d %H:%M")
+        began = session.created.astimezone().strftime("%Y-%m-%d")
         parts: list[tuple[str, str]] = [
             (one_line(session.title) or "(no title)", "bold"),
             (f"\n{session.id} · {count(len(path), 'message')} · begun {began}", "$text-muted"),

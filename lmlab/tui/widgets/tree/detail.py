@@ -10,7 +10,7 @@ from textual.widgets import Static
 from lmlab.store import Turn
 from lmlab.terminal_text import one_line, visible
 from lmlab.tui.format import count
-from lmlab.tui.status import kept_status
+from lmlab.tui.status import kept_status, short_name
 
 _MOST = 4000
 
@@ -21,26 +21,27 @@ class TurnDetail(VerticalScroll, can_focus=False):
     def __init__(self) -> None:
         super().__init__(id="tree-detail")
         self._text = Static()
-        self._shown: tuple[Turn, int] | None = None
+        self._shown: tuple[Turn, int, bool] | None = None
 
     def compose(self) -> ComposeResult:
         yield self._text
 
-    def show(self, turn: Turn, number: int) -> None:
-        if (turn, number) != self._shown:
+    def show(self, turn: Turn, number: int, growing: bool) -> None:
+        """Show ``turn``, the message of that ``number``; ``growing``: it is a reply under way."""
+        if (turn, number, growing) != self._shown:
             if self._shown is not None and self._shown[0].id != turn.id:
                 self.scroll_home(animate=False)
-            self._shown = (turn, number)
-            self._text.update(_content(turn, number))
+            self._shown = (turn, number, growing)
+            self._text.update(_content(turn, number, growing))
 
     def clear(self) -> None:
         self._shown = None
         self._text.update()
 
 
-def _content(turn: Turn, number: int) -> Content:
+def _content(turn: Turn, number: int, growing: bool) -> Content:
     reply = turn.reply
-    who = "you" if reply is None else one_line(reply.model or "reply", 60)
+    who = "you" if reply is None else one_line(short_name(reply.model) if reply.model else "reply", 60)
     parts = [Content.assemble((who, "bold"), (f" · message {number}", "$text-muted"))]
     parts += [
         Content.styled(f"{one_line(file.name, 60)}, {count(len(file.text), 'character')}", "$text-muted")
@@ -54,7 +55,7 @@ def _content(turn: Turn, number: int) -> Content:
     parts += [Content(""), Content(text)]
     if more > 0:
         parts.append(Content.styled(f"… and {count(more, 'character')} more: enter goes there", "$text-muted"))
-    if reply is not None:
+    if reply is not None and not growing:
         parts += [Content(""), *(Content.styled(line, "$text-muted") for line in _facts(turn))]
         if reply.error:
             parts.append(Content.styled(one_line(reply.error, 2000), "$text-error"))
