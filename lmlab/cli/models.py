@@ -263,34 +263,36 @@ def remove(
         raise UsageError("nobody can be asked whether to remove it: there is no terminal; --yes removes it unasked")
     paths = Paths.find()
     config = load_config(paths.config)
-    models = [find_here(ref, paths=paths, config=config) for ref in refs]
-    plans = list({model.path: plan_removal(model, paths) for model in models}.values())
-    for plan in plans:
-        _require_allowed(plan, others)
+    models = [(ref, find_here(ref, paths=paths, config=config)) for ref in refs]
+    # By path: two references may mean one file.
+    once = {model.path: (ref, model) for ref, model in models}
+    plans = {ref: plan_removal(model, paths) for ref, model in once.values()}
+    for ref, plan in plans.items():
+        _require_allowed(ref, plan, others)
     if not yes and not _confirmed(plans):
         report.write_line("lmlab: nothing was removed")
         raise typer.Exit(report.FAILED)
-    for plan in plans:
+    for ref, plan in plans.items():
         plan.carry_out()
         again = f"to get it back: {plan.again}" if plan.again else "nothing fetches it again"
-        report.write_line(f"lmlab: removed {plan.ref}, {size_text(plan.freed)} are free; {again}")
+        report.write_line(f"lmlab: removed {ref}, {size_text(plan.freed)} are free; {again}")
 
 
-def _require_allowed(plan: Removal, others: bool) -> None:
+def _require_allowed(ref: str, plan: Removal, others: bool) -> None:
     if plan.owner == "ollama":
         name = plan.ref.removeprefix("ollama:")
-        raise UsageError(f"{plan.ref} is Ollama's, whose store lmlab only reads: remove it with `ollama rm {name}`")
+        raise UsageError(f"{ref} is Ollama's, whose store lmlab only reads: remove it with `ollama rm {name}`")
     if plan.owner != "lmlab" and not others:
         raise UsageError(
-            f"{plan.ref} lies in {_OWNERS[plan.owner]} ({plan.files[0].parent}): --others removes it all the same"
+            f"{ref} lies in {_OWNERS[plan.owner]} ({plan.files[0].parent}): --others removes it all the same"
         )
 
 
-def _confirmed(plans: list[Removal]) -> bool:
+def _confirmed(plans: dict[str, Removal]) -> bool:
     """Ask on stderr; Ctrl-D and anything but y or yes mean no."""
-    for plan in plans:
+    for ref, plan in plans.items():
         again = f"back with {plan.again}" if plan.again else "nothing fetches it again"
-        report.write_line(f"{plan.ref}: {plan.files[0]} ({size_text(plan.freed)}; {again})")
+        report.write_line(f"{ref}: {plan.files[0]} ({size_text(plan.freed)}; {again})")
     sys.stderr.write("Remove it? [y/N] " if len(plans) == 1 else f"Remove these {len(plans)}? [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()

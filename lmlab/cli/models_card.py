@@ -116,7 +116,8 @@ def _identity(card: Card) -> Iterator[tuple[str, str]]:
 
 
 def _shape(shape: Hyperparameters) -> Iterator[tuple[str, str]]:
-    yield "parameters", f"{count_text(shape.parameters)} ({shape.parameters:,})"
+    exact = f"{shape.parameters:,}"
+    yield "parameters", f"{count_text(shape.parameters)} ({exact})" if shape.parameters >= 1_000_000 else exact
     yield "vocabulary", _number(shape.vocabulary)
     yield "layers", _number(shape.layers)
     yield "embedding", _number(shape.embedding)

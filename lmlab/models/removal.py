@@ -53,44 +53,51 @@ class Removal:
 
 def plan_removal(model: ModelFile, paths: Paths, environ: Mapping[str, str] = os.environ) -> Removal:
     """Return what removing ``model`` takes; changes nothing."""
-    parts = part_paths(model.path)
-    if _is_under(model.path, paths.models):
-        return Removal(model.ref, "lmlab", parts, _freed(parts), _own_again(model.path, paths), paths.models)
-    cache = cache_folder(environ)
-    if _is_under(model.path, cache):
-        return _from_cache(model, parts, cache)
-    if any(_is_under(model.path, store) for store in ollama.stores(environ)):
-        return Removal(model.ref, "ollama", (), 0, None, None)
-    studio = next((folder for folder in lm_studio.model_folders() if _is_under(model.path, folder)), None)
+    path = _located(model.path)
+    ref, parts = model.stands_for or model.ref, part_paths(path)
+    own, cache = _real(paths.models), _real(cache_folder(environ))
+    if own in path.parents:
+        return Removal(ref, "lmlab", parts, _freed(parts), _own_again(path, own), own)
+    if cache in path.parents:
+        return _from_cache(ref, parts, cache)
+    if any(_real(store) in path.parents for store in ollama.stores(environ)):
+        return Removal(ref, "ollama", (), 0, None, None)
+    studio = next((folder for folder in map(_real, lm_studio.model_folders()) if folder in path.parents), None)
     if studio is not None:
-        return Removal(model.ref, "lmstudio", parts, _freed(parts), _studio_again(model.path, studio), studio)
-    return Removal(model.ref, "other", parts, _freed(parts), None, None)
+        return Removal(ref, "lmstudio", parts, _freed(parts), _studio_again(path, studio), studio)
+    return Removal(ref, "other", parts, _freed(parts), None, None)
 
 
-def _from_cache(model: ModelFile, parts: tuple[Path, ...], cache: Path) -> Removal:
+def _located(path: Path) -> Path:
+    """Return where ``path`` itself lies, a link though it may be: not where it seems to through links to folders."""
+    return _real(path.parent) / path.name
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _from_cache(ref: str, parts: tuple[Path, ...], cache: Path) -> Removal:
     """A file of the cache is a link into the repository's blobs; a blob goes with the last link to it."""
-    repo_folder = cache / model.path.relative_to(cache).parts[0]
+    repo_folder = cache / parts[0].relative_to(cache).parts[0]
     snapshots = repo_folder / "snapshots"
     files: list[Path] = []
-    going = {os.path.abspath(part) for part in parts}
-    links: dict[str, set[str]] = {}
+    links: dict[Path, set[Path]] = {}
     for folder, _, names in os.walk(snapshots):
         for name in names:
-            path = os.path.join(folder, name)
-            links.setdefault(os.path.realpath(path), set()).add(os.path.abspath(path))
+            links.setdefault(_real(Path(folder, name)), set()).add(Path(folder, name))
     for part in parts:
         files.append(part)
-        blob = os.path.realpath(part)
-        if part.is_symlink() and links.get(blob, set()) <= going and _is_under(Path(blob), repo_folder):
-            files.append(Path(blob))
+        blob = _real(part)
+        if part.is_symlink() and links.get(blob, set()) <= set(parts) and repo_folder in blob.parents:
+            files.append(blob)
     repo = repo_folder.name.removeprefix("models--").replace("--", "/", 1)
-    name = "/".join(model.path.relative_to(snapshots).parts[1:])
-    again = f"lmlab models pull hf:{repo}:{name}"
-    return Removal(model.ref, "huggingface", tuple(files), _freed(files), again, repo_folder)
+    name = "/".join(parts[0].relative_to(snapshots).parts[1:])
+    return Removal(ref, "huggingface", tuple(files), _freed(files), f"lmlab models pull hf:{repo}:{name}", repo_folder)
 
 
-def _own_again(path: Path, paths: Paths) -> str | None:
-    parts = path.relative_to(paths.models).parts
+def _own_again(path: Path, own: Path) -> str | None:
+    parts = path.relative_to(own).parts
     if len(parts) < 4 or parts[0] != "pypi":
         return None
     package, version = parts[1], parts[2]
@@ -107,11 +114,6 @@ def _own_again(path: Path, paths: Paths) -> str | None:
 def _studio_again(path: Path, folder: Path) -> str | None:
     parts = path.relative_to(folder).parts
     return f"lmlab models pull hf:{'/'.join(parts[:2])}:{'/'.join(parts[2:])}" if len(parts) >= 3 else None
-
-
-def _is_under(path: Path, folder: Path) -> bool:
-    """Whether ``path`` itself lies in ``folder``, and not in one that a link there leads to."""
-    return Path(os.path.realpath(folder)) in (Path(os.path.realpath(path.parent)) / path.name).parents
 
 
 def _freed(files: tuple[Path, ...] | list[Path]) -> int:

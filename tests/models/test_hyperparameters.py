@@ -235,6 +235,7 @@ def test_a_header_that_lies_has_a_card_or_is_refused(tmp_path: Path) -> None:
     ends = (whole.index(b"tokenizer.ggml.tokens"), whole.index(b"token_embd.weight"))
     generator = random.Random(6)
     read = 0
+    refusals: list[str] = []
     for _ in range(1000):
         data = bytearray(whole)
         for _ in range(generator.randint(1, 3)):
@@ -246,8 +247,10 @@ def test_a_header_that_lies_has_a_card_or_is_refused(tmp_path: Path) -> None:
             card(path)
             read += 1
         except ModelError as error:
-            assert "\n" not in str(error)
-    assert 0 < read < 1000
+            refusals.append(str(error))
+    assert read > 0
+    assert refusals
+    assert not [text for text in refusals if "\n" in text]
 
 
 def test_the_arrays_that_are_kept_stay_few(tmp_path: Path) -> None:

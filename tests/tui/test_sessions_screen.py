@@ -253,7 +253,18 @@ async def test_a_new_session_is_begun(desk: Desk) -> None:
         await pilot.press("n")
         assert not isinstance(pilot.app.screen, SessionsView)
         assert pilot.app.chat.session is None
+        assert "the old one is kept" in screen_text(pilot.app)
         assert desk.session.id in ids(desk)
+
+
+async def test_a_new_session_after_the_open_one_was_removed_keeps_nothing(desk: Desk) -> None:
+    desk.session = said(desk, "Pears")
+    async with desk.run() as pilot:
+        await open_sessions(desk, pilot)
+        await pilot.press("d", "n")
+        await desk.wait_until(pilot, lambda: ids(desk) == [])
+        await desk.wait_until(pilot, lambda: "Pears" not in screen_text(pilot.app))
+        assert "is kept" not in screen_text(pilot.app)
 
 
 # Rename, remove

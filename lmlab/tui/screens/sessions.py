@@ -177,8 +177,11 @@ class SessionsView(ChatView):
 
     def action_new(self) -> None:
         """Begin a new session, and leave."""
+        gone = self._opened in self._book.removed
         self.dismiss()
-        self.host.run_slash("/clear")
+        # One that is removed is left anyway, and not kept as the command would say.
+        if not gone:
+            self.host.run_slash("/clear")
 
     def action_remove(self) -> None:
         """Let the session at the cursor go; until the view is left it can be brought back."""
