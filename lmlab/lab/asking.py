@@ -14,6 +14,7 @@ from lmlab.lab.best_of import SelectorSpec
 from lmlab.lab.branching import Branching
 from lmlab.lab.chat_prompts import ChatPrompts
 from lmlab.lab.chooser import Chooser
+from lmlab.lab.constraints import with_a_way_out
 from lmlab.lab.contest import Contest
 from lmlab.lab.conversation import messages, refused
 from lmlab.lab.events import ChatEvent, Drawing, Notice
@@ -174,7 +175,10 @@ class Asking(Looking, Branching):
             request = reply.request(model, self.asked, said, session)
             if request.candidates > 1:
                 self._tell(Drawing(request.id, request.candidates))
-        handle = model.backend.generate(request, lambda event: self._answering.hear(reply, event))
+        held = request.constraint
+        handle = model.backend.generate(
+            request, lambda event: self._answering.hear(reply, with_a_way_out(event, held))
+        )
         reply.begun(handle, lambda: self.asked)
 
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from lmlab.backends import Constraint
-from lmlab.errors import UsageError
+from lmlab.backends import Constraint, Event, Failed
+from lmlab.errors import ConstraintError, UsageError
 from lmlab.settings import expanded
 
-
-def read_grammar(name: str, file: str) -> Constraint:
-    """Return the GBNF grammar in ``file``. Raises UsageError; ``name`` is what it calls the option."""
-    return Constraint("gbnf", _read(name, file))
+_LIMIT = 2**20
 
 
-def read_schema(name: str, typed: str) -> Constraint:
+def read_grammar(name: str, file: str, *, at_once: bool = False) -> Constraint:
+    """Return the GBNF grammar in ``file``. Raises UsageError; ``name`` is what it calls the option.
+
+    ``at_once`` refuses what may have to be waited for, such as a pipe.
+    """
+    return Constraint("gbnf", _read(name, file, at_once))
+
+
+def read_schema(name: str, typed: str, *, at_once: bool = False) -> Constraint:
     """Return the JSON Schema that is in a file, or that was typed itself. Raises UsageError as ``read_grammar``."""
     typed = typed.strip()
     # A schema is an object, or true or false.
-    text = typed if typed.startswith("{") or typed in ("true", "false") else _read(name, typed)
+    text = typed if typed.startswith("{") or typed in ("true", "false") else _read(name, typed, at_once)
     try:
         json.loads(text)
     except ValueError as error:
@@ -28,10 +34,25 @@ def read_schema(name: str, typed: str) -> Constraint:
     return Constraint("json-schema", text)
 
 
-def _read(name: str, file: str) -> str:
+def with_a_way_out(event: Event, constraint: Constraint | None) -> Event:
+    """Return ``event``; when no reply can be held to a chat's ``constraint``, it says how to get rid of that."""
+    if not isinstance(event, Failed) or not isinstance(event.error, ConstraintError):
+        return event
+    command = "/grammar" if constraint is not None and constraint.kind == "gbnf" else "/schema"
+    return replace(event, error=ConstraintError(f"{event.error}; {command} FILE gives another, {command} - none"))
+
+
+def _read(name: str, file: str, at_once: bool) -> str:
+    path = expanded(file)
     try:
-        return expanded(file).read_text(encoding="utf-8-sig")
+        if at_once and path.exists() and not (path.is_file() or path.is_dir()):
+            raise UsageError(f"{name} {file}: this is no ordinary file: copy what it gives to one")
+        with path.open(encoding="utf-8-sig") as stream:
+            text = stream.read(_LIMIT + 1)
     except OSError as error:
         raise UsageError(f"{name} {file}: cannot read it: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{name} {file}: the file is no UTF-8 text") from None
+    if len(text) > _LIMIT:
+        raise UsageError(f"{name} {file}: it is longer than {_LIMIT:,} characters: give a shorter one")
+    return text

@@ -13,7 +13,7 @@ from lmlab.lab import slash_best_of, slash_constraint, slash_preset, slash_set, 
 from lmlab.lab.chat import Chat
 from lmlab.lab.engine_words import about_engine, about_reply
 from lmlab.lab.model_slot import size_and_quantization
-from lmlab.lab.slash_command import Action, Command, SlashResult, View
+from lmlab.lab.slash_command import Action, Command, SlashResult, View, unquoted
 from lmlab.store import Attachment
 from lmlab.terminal_text import one_line
 
@@ -64,7 +64,7 @@ def file_to_read(line: str) -> str | None:
     """Return the path in a line that attaches a file, for who reads it on another thread."""
     name, *rest = line.split(maxsplit=1) or [""]
     path = rest[0].strip() if rest else ""
-    return _unquoted(path) if name.lower() == "/read" and path not in ("", "-") else None
+    return unquoted(path) if name.lower() == "/read" and path not in ("", "-") else None
 
 
 def find(name: str) -> Command:
@@ -130,7 +130,7 @@ def _read(chat: Chat, rest: str) -> SlashResult:
     if rest == "-":
         chat.detach()
     elif rest:
-        return SlashResult((f"{chat.attach(_unquoted(rest))}, goes with your next message",))
+        return SlashResult((f"{chat.attach(unquoted(rest))}, goes with your next message",))
     lines = ["no file goes with your next message"]
     if chat.attachments:
         lines = ["with your next message go:", *map(_file, chat.attachments)]
@@ -155,7 +155,7 @@ def _save(chat: Chat, rest: str) -> SlashResult:
     overwrite = last == "--overwrite" and bool(name)
     if not rest:
         raise UsageError("/save needs a file: /save chat.md for a transcript, /save chat.json for everything")
-    where = chat.save(_unquoted(name.strip() if overwrite else rest), overwrite)
+    where = chat.save(unquoted(name.strip() if overwrite else rest), overwrite)
     return SlashResult((f"saved to {where}",))
 
 
@@ -187,7 +187,13 @@ def _clear(chat: Chat, rest: str) -> SlashResult:
     old = chat.session
     chat.clear()
     begun = f"a new session; the old one is kept: lmlab chat --session {old.id}" if old else "a new session"
-    stays = (f'the system prompt stays: "{one_line(chat.system, 60)}"; /system - drops it',) if chat.system else ()
+    stays = []
+    if chat.system:
+        stays.append(f'the system prompt stays: "{one_line(chat.system, 60)}"; /system - drops it')
+    if (prompt := chat.prompts.current) is not None:
+        stays.append(f"messages still go through {slash_template.summary(prompt)}; /template - ends that")
+    if chat.constraint is not None:
+        stays.append(slash_constraint.staying(chat.constraint))
     return SlashResult((begun, *stays), "cleared")
 
 
@@ -215,10 +221,6 @@ def _bye(chat: Chat, rest: str) -> SlashResult:
 def _nothing_after(name: str, rest: str) -> None:
     if rest:
         raise UsageError(f"/{name} takes no arguments; // sends a message that begins with a slash")
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 COMMANDS: tuple[Command, ...] = (

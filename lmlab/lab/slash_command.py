@@ -25,6 +25,11 @@ class SlashResult:
     turn: Turn | None = None
 
 
+def unquoted(text: str) -> str:
+    """Return ``text`` without the quotes round it: paths are often typed, or dropped on a terminal, with them."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+
+
 def never(rest: str) -> bool:
     """For commands that ask for no reply."""
     return False

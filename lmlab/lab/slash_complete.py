@@ -14,7 +14,7 @@ from lmlab.settings import expanded
 
 SELECTORS = ("logprob", "vote", "judge", "judge:", "reward:", "regex:", "command:")
 WITH_MODEL = ("judge", "reward")
-FILE_COMMANDS = ("read", "save")
+FILE_COMMANDS = ("read", "save", "grammar", "schema")
 _CHOICES = {"technique": slash_template.TECHNIQUES, "pick": slash_template.PICKS, "style": slash_template.STYLES}
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from lmlab.backends import Constraint
 from lmlab.lab.chat import Chat
 from lmlab.lab.constraints import read_grammar, read_schema
-from lmlab.lab.slash_command import Command, SlashResult
+from lmlab.lab.slash_command import Command, SlashResult, unquoted
 from lmlab.terminal_text import one_line
 
 _SHOWN = 60
@@ -13,13 +14,13 @@ _FREE = "replies may look like anything: /grammar FILE or /schema FILE constrain
 
 def _grammar(chat: Chat, rest: str) -> SlashResult:
     if rest and rest != "-":
-        chat.constraint = read_grammar("/grammar", rest)
+        chat.constraint = read_grammar("/grammar", unquoted(rest), at_once=True)
     return _told(chat, rest)
 
 
 def _schema(chat: Chat, rest: str) -> SlashResult:
     if rest and rest != "-":
-        chat.constraint = read_schema("/schema", rest)
+        chat.constraint = read_schema("/schema", unquoted(rest), at_once=True)
     return _told(chat, rest)
 
 
@@ -29,8 +30,16 @@ def _told(chat: Chat, rest: str) -> SlashResult:
     held = chat.constraint
     if held is None:
         return SlashResult((_FREE,))
-    what = "follow the grammar" if held.kind == "gbnf" else "are JSON that fits the schema"
-    return SlashResult((f"from the next on, replies {what}: {one_line(held.text, _SHOWN)}",))
+    return SlashResult((f"from the next on, replies {_what(held)}: {one_line(held.text, _SHOWN)}",))
+
+
+def _what(held: Constraint) -> str:
+    return "follow the grammar" if held.kind == "gbnf" else "are JSON that fits the schema"
+
+
+def staying(held: Constraint) -> str:
+    """Return what stays in force when a session ends, in words."""
+    return f"replies still {_what(held)}; {'/grammar' if held.kind == 'gbnf' else '/schema'} - lifts that"
 
 
 COMMANDS = (

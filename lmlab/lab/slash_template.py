@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from lmlab.errors import UsageError
 from lmlab.lab.chat import Chat
+from lmlab.lab.slash_command import unquoted
 from lmlab.lab.variant import Technique
 from lmlab.terminal_text import one_line
 
@@ -27,7 +28,7 @@ def template(chat: Chat, rest: str) -> tuple[str, ...]:
     if rest == NONE:
         chat.set_template(None)
     elif rest:
-        chat.set_template(rest)
+        chat.set_template(unquoted(rest))
     current = chat.prompts.current
     if current is not None:
         return describe(current)

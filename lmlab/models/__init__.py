@@ -1,6 +1,6 @@
 """What a person typed for a model, turned into a GGUF file that was read and checked.
 
-References, the catalogue, Hugging Face, wheels, and the GGUF header. Knows nothing of llama.cpp, of conversations, or of
+References, the catalogue, Hugging Face, wheels, what other programs keep, and the GGUF header. Knows nothing of llama.cpp, of conversations, or of
 who shows the progress. Nothing here is slow to import: the network libraries load when something is fetched.
 """
 

@@ -35,7 +35,7 @@ class PackagedEntry(Entry):
 
 
 def _at_the_hub(name: str, title: str, repo: str) -> Entry:
-    return Entry(name, f"{title}, at Hugging Face only and not tested here", HubReference(repo))
+    return Entry(name, f"{title}, Hugging Face only, not tested here", HubReference(repo))
 
 
 _SMOLLM2 = PackagedEntry(

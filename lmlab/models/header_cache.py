@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmlab import __version__
 from lmlab.errors import ModelError, UsageError
 from lmlab.models.header import GgufHeader, part_names, read_any_header, why_no_language_model
 from lmlab.models.memory_need import Fit, MemoryNeeds, memory_needs
 from lmlab.settings import write_private
 
-_FORMAT = 1
+# Another version may reckon otherwise what a model needs.
+_FORMAT = f"1, lmlab {__version__}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from lmlab.models.local_files import gguf_files
 from lmlab.models.reference import FileReference, parse
 from lmlab.models.wheel_reference import find_kept
 from lmlab.settings import Config, Paths
+from lmlab.terminal_text import visible
 
 Source: TypeAlias = Literal["lmlab", "huggingface", "ollama", "lmstudio", "folder"]
 
@@ -69,6 +70,9 @@ def models_here(
     found: list[Found] = []
     problems = [f"model_folders: there is no folder {each}" for each in config.model_folders if not os.path.isdir(each)]
     for place in places(paths, config, environ):
+        if not _is_text(place.path):
+            problems.append(f"{visible(str(place.path))}: the name is not valid Unicode text; rename the file")
+            continue
         facts, problem = read_facts(cache, place.path)
         if problem is not None:
             problems.append(problem)
@@ -76,6 +80,15 @@ def models_here(
             found.append(Found(place, facts))
     cache.save()
     return found, tuple(problems)
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the path can be typed, stored and written as JSON."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def places(paths: Paths, config: Config, environ: Mapping[str, str] = os.environ) -> list[Place]:

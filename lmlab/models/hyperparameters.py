@@ -13,6 +13,25 @@ PerLayer: TypeAlias = int | tuple[int, ...]
 """One number for all layers, or one for each."""
 
 
+_WINDOW_PERIODS = {
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3n": 5,
+    "gemma-embedding": 6,
+    "gpt-oss": 2,
+    "cohere2": 4,
+    "olmo2": 4,
+    "exaone4": 4,
+    "exaone-moe": 4,
+    "smallthinker": 4,
+    "plamo3": 8,
+    "modern-bert": 3,
+    "phi3": 1,
+}
+"""Of so many layers in a row one sees everything, where the file does not say; from load_swa_pattern's callers."""
+_WHOLE_FIRST = {"smallthinker", "modern-bert"}
+
+
 @dataclass(frozen=True, slots=True)
 class Rope:
     """How positions are encoded. ``base_window`` is the base of sliding-window layers where it is another."""
@@ -30,7 +49,7 @@ class Hyperparameters:
     """None where the file does not say, or where the architecture has no such thing.
 
     ``head_size`` is that of queries and keys, ``value_size`` that of values. ``windowed_layers``: how many layers see only
-    ``sliding_window`` tokens, when the file says so. ``tokenizer`` is the kind, and after a slash how it splits words.
+    ``sliding_window`` tokens, as the file says or, where it is silent, as llama.cpp has it for the architecture. ``tokenizer`` is the kind, and after a slash how it splits words.
     """
 
     parameters: int
@@ -97,7 +116,6 @@ def hyperparameters(header: GgufHeader) -> Hyperparameters:
     heads = keys.per_layer("attention.head_count")
     usual = _head_size(header.embedding_length, heads)
     window = keys.whole("attention.sliding_window") or None
-    windowed = keys.flags("attention.sliding_window_pattern")
     return Hyperparameters(
         parameters=header.parameters,
         vocabulary=vocabulary(header),
@@ -114,7 +132,7 @@ def hyperparameters(header: GgufHeader) -> Hyperparameters:
         expert_feed_forward=keys.whole("expert_feed_forward_length") or None,
         context=header.context_length,
         sliding_window=window,
-        windowed_layers=sum(map(bool, windowed)) if window and windowed else None,
+        windowed_layers=_windowed(header, keys) if window else None,
         state_size=keys.whole("ssm.state_size") or None,
         tokenizer=_tokenizer(header.metadata.get),
         rope=_rope(keys),
@@ -124,6 +142,20 @@ def hyperparameters(header: GgufHeader) -> Hyperparameters:
 def vocabulary(header: GgufHeader) -> int | None:
     """Return how many tokens there are."""
     return header.lengths.get("tokenizer.ggml.tokens") or Keys(header).whole("vocab_size")
+
+
+def _windowed(header: GgufHeader, keys: Keys) -> int | None:
+    pattern = keys.flags("attention.sliding_window_pattern")
+    if pattern is not None:
+        return sum(map(bool, pattern))
+    period = keys.whole("attention.sliding_window_pattern") or _WINDOW_PERIODS.get(header.architecture)
+    layers = header.block_count
+    if not period or not layers:
+        return None
+    # The last of each period sees everything, or the first: of what is left over, the first is the first.
+    whole, rest = divmod(layers, period)
+    every = whole + (1 if rest and header.architecture in _WHOLE_FIRST else 0)
+    return layers - every
 
 
 def _head_size(embedding: int | None, heads: PerLayer | None) -> int | None:

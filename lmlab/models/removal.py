@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ class Removal:
                 ) from None
             if self.root is not None:
                 _remove_empty(file.parent, self.root)
+        if self.owner == "huggingface" and self.root is not None and not _holds_files(self.root):
+            # What is left of the repository is the name of a commit, which the library would take for damage.
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 def plan_removal(model: ModelFile, paths: Paths, environ: Mapping[str, str] = os.environ) -> Removal:
@@ -124,6 +128,11 @@ def _freed(files: tuple[Path, ...] | list[Path]) -> int:
         if not file.is_symlink() and found.st_nlink == 1:
             size += found.st_size
     return size
+
+
+def _holds_files(repo_folder: Path) -> bool:
+    parts = (repo_folder / "blobs", repo_folder / "snapshots")
+    return any(names for part in parts for _, _, names in os.walk(part))
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

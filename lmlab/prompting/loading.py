@@ -24,6 +24,7 @@ from lmlab.prompting.sandbox import Compiled, RenderingError
 from lmlab.prompting.template import KEYS, PLACES, Answer, PromptTemplate
 
 _OF_AN_EXAMPLE = ("answer", "reasoning")
+_LIMIT = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,11 +88,15 @@ def read_source(path: Path) -> Source:
 def read_text(path: Path) -> str:
     """Raises UsageError when there is no such file, or it is no text."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as stream:
+            text = stream.read(_LIMIT + 1)
     except FileNotFoundError:
         raise UsageError(f"no such prompt template: {path}") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"cannot read the prompt template {path}: {error}") from None
+    if len(text) > _LIMIT:
+        raise UsageError(f"{path} is longer than {_LIMIT:,} characters: that is no prompt template")
+    return text
 
 
 def _problems_of_the_body(matter: FrontMatter) -> Iterator[Problem]:

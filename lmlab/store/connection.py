@@ -117,8 +117,13 @@ def _make_private(path: Path) -> None:
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    # The low byte; the rest says where it arose. Errors of the Python layer have none.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    # The low byte; the rest says where it arose.
+    return _error_code(error) & 0xFF
+
+
+def _error_code(error: sqlite3.Error) -> int:
+    # Errors of the Python layer have none.
+    return getattr(error, "sqlite_errorcode", 0)
 
 
 def _explain(error: sqlite3.Error, path: Path) -> str:
@@ -138,4 +143,9 @@ def _explain(error: sqlite3.Error, path: Path) -> str:
         return f"cannot open {path}: check that it is a file in a folder you may write to, or set LMLAB_HOME"
     if code == sqlite3.SQLITE_IOERR:
         return f"the disk failed while {path} was used ({error}): check the disk and try again"
+    if _error_code(error) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return (
+            "what this follows was removed, here or by another program: bring it back if it was pruned here, "
+            "else open the session again or begin a new one"
+        )
     return f"{path} could not be used: {error}"

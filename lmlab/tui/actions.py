@@ -97,6 +97,11 @@ class ChatActions(App[int]):
             return
         self.push_screen(view, self._uncovered)
 
+    def uncover(self) -> None:
+        """Leave the view over the chat, if there is one."""
+        if isinstance(self.screen, ChatView):
+            self.screen.dismiss()
+
     def _uncovered(self, _: None) -> None:
         self.call_later(self.catch_up)
 

@@ -104,7 +104,7 @@ class ChatApp(ChatActions):
         self.activity = Activity()
         self.keys_line = KeysLine()
         self.completions = Completions()
-        self.prompt = Prompt(history, self.completions, self._complete)
+        self.prompt = Prompt(history, self.completions, self._complete, self._submit)
         self.composer = Composer(self.prompt)
         self.editing = MessageEdit(self.composer, self.prompt)
         self.reading = DocumentReading(lambda outcome: self.post_message(DocumentRead(outcome)))
@@ -178,8 +178,8 @@ class ChatApp(ChatActions):
         return top if isinstance(top, ChatView) else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Over the chat, only what does not act on something that is out of sight."""
-        if isinstance(self.screen, ChatView):
+        """Over the chat, also below the palette or the help, only what does not act on something that is out of sight."""
+        if any(isinstance(screen, ChatView) for screen in self.screen_stack):
             return action not in ("regenerate", "slash", "edit", "follow")
         return super().check_action(action, parameters)
 
@@ -247,9 +247,7 @@ class ChatApp(ChatActions):
             return False
         return True
 
-    @on(Prompt.Submitted)
-    def _on_submitted(self, event: Prompt.Submitted) -> None:
-        text = event.text
+    def _submit(self, text: str) -> None:
         self.activity.unflash()
         if not text.strip() and not self.chat.attachments and self.editing.turn is None:
             return

@@ -24,6 +24,10 @@ _HAVE_A_KEY = {"regen", "clear", "help", "bye", *VIEWS}
 """Commands that are offered as what their key does."""
 
 
+_ANYWHERE = {"help", "quit", *VIEWS}
+"""Actions that are as good over a view; the others first go back to the chat, where they are seen."""
+
+
 class Offer(NamedTuple):
     title: str
     help: str
@@ -35,20 +39,22 @@ def offers(app: ChatApp) -> list[Offer]:
 
     def command(name: str) -> Offer:
         found = slash.find(name)
-        return Offer(f"/{name}", found.help, partial(_run, app, found))
+        return Offer(f"/{name}", found.help, in_chat(partial(_run, app, found)))
 
     by_id = {action.id: action for action in ACTIONS}
 
     def key(name: str) -> Offer:
         action = by_id[name]
+        act = partial(app.run_action, action.run, default_namespace=app)
         return Offer(
-            action.title,
-            f"{action.help} · {app.keys.all(name)}",
-            partial(app.run_action, action.run, default_namespace=app),
+            action.title, f"{action.help} · {app.keys.all(name)}", act if name in _ANYWHERE else in_chat(act)
         )
 
+    def in_chat(act: Callable[[], object]) -> Callable[[], object]:
+        return partial(_in_chat, app, act)
+
     offered = [
-        Offer("Sampling", "Go to the sampling panel · tab", app.panel.focus),
+        Offer("Sampling", "Go to the sampling panel · tab", in_chat(app.panel.focus)),
         *map(key, ("regenerate", "tokens", "candidates", "tree", "prompt", "sessions")),
         *map(command, ("best-of", "select", "model", "system")),
         Offer("Light or dark", "The other of the two themes", app.action_toggle_theme),
@@ -78,6 +84,11 @@ class Palette(Provider):
                 # A letter and Enter too early shall not end it: leaving comes after whatever else matches.
                 score *= 0.01 if offer.title == _QUIT else 1
                 yield Hit(score, matcher.highlight(offer.title), offer.act, help=offer.help)
+
+
+def _in_chat(app: ChatApp, act: Callable[[], object]) -> object:
+    app.uncover()
+    return act()
 
 
 def _run(app: ChatApp, command: slash.Command) -> None:

@@ -105,8 +105,10 @@ def going_along(chat: Chat) -> str:
     """Return what the next message goes through and what goes with it, in words; nothing when nothing does."""
     prompt = chat.prompts.current
     through = [f"{summary(prompt)} · you type its {prompt.main}"] if prompt is not None else []
+    if chat.constraint is not None:
+        through.append(f"replies held to a {'grammar' if chat.constraint.kind == 'gbnf' else 'schema'}")
     if not chat.attachments:
-        return "".join(through)
+        return " · ".join(through)
     names = [one_line(file.name, 30) for file in chat.attachments]
     what = names[0] if len(names) == 1 else count(len(names), "file")
     attached = f"{what} attached, {count(sum(len(file.text) for file in chat.attachments), 'character')}"

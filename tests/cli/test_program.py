@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -210,10 +211,15 @@ def test_a_plain_chat_on_a_terminal(start: Program, smollm2: Path) -> None:
     person, terminal = pty.openpty()
     shown = b""
 
-    def until(text: bytes) -> None:
+    def until(text: bytes, *, interrupting: bool = False) -> None:
         nonlocal shown
         while text not in shown:
-            shown += os.read(person, 4096)
+            # CPython loses an interrupt that comes between readline's prompt and its wait for a key: as a person would,
+            # press again where nothing happened. Two that wait are one.
+            if interrupting and not select.select([person], [], [], 2)[0]:
+                process.send_signal(signal.SIGINT)
+            else:
+                shown += os.read(person, 4096)
         shown = shown.partition(text)[2]
 
     process = start(
@@ -231,7 +237,7 @@ def test_a_plain_chat_on_a_terminal(start: Program, smollm2: Path) -> None:
         until(b" cached)")
         until(b"you> ")
         process.send_signal(signal.SIGINT)
-        until(b"Ctrl-C again leaves")
+        until(b"Ctrl-C again leaves", interrupting=True)
         until(b"you> ")
         os.write(person, b"/bye\n")
         assert process.wait(TIMEOUT_S) == 0

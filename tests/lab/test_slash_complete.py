@@ -51,6 +51,8 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complete("/read ") == ["/read note one.txt", "/read notes/", "/read other.txt"]
     assert complete("/read .h") == ["/read .hidden"]
     assert complete("/save notes/") == ["/save notes/a.txt"]
+    assert complete("/grammar no") == ["/grammar note one.txt", "/grammar notes/"]
+    assert complete("/schema ot") == ["/schema other.txt"]
     assert complete("/read note o") == ["/read note one.txt"]
     assert complete("/read nowhere/") == []
 

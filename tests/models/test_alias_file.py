@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmlab.errors import UsageError
@@ -147,6 +147,7 @@ def test_what_could_be_another_reference_is_no_name(name: str) -> None:
         check_name(name)
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.dictionaries(
         st.from_regex(r"[a-zäé0-9_.-]{1,6}", fullmatch=True).filter(lambda name: name[0] != "-"), st.text(max_size=9)

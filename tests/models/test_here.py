@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,17 @@ def test_what_is_broken_is_said_and_hides_nothing(
     assert len(problems) == 2
     assert "there is no folder" in problems[0]
     assert "cut short" in problems[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file system takes only Unicode names")
+def test_a_name_that_cannot_be_typed_is_said(stores: Stores, paths: Paths, make_gguf: MakeGguf) -> None:
+    path = stores.add_lm_studio("maker/Repo/m.gguf", make_gguf())
+    os.rename(path, os.fsencode(path.parent) + b"/\xff.gguf")
+
+    found, problems = models_here(paths, Config())
+
+    assert found == []
+    assert problems == (f"{path.parent}/‹U+DCFF›.gguf: the name is not valid Unicode text; rename the file",)
 
 
 def test_folders_that_link_to_each_other_end(stores: Stores, paths: Paths, make_gguf: MakeGguf, tmp_path: Path) -> None:

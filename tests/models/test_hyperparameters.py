@@ -61,7 +61,7 @@ def test_gemma_3_270m_is_as_published(gemma3: Path) -> None:
         256,
         2048,
     )
-    assert (shape.context, shape.sliding_window) == (32_768, 512)
+    assert (shape.context, shape.sliding_window, shape.windowed_layers) == (32_768, 512, 15)
     assert shape.rope.base == 1_000_000.0
     assert shape.tokenizer == "llama"
 
@@ -216,6 +216,29 @@ def test_experts_windows_and_stretched_rope_are_read(tmp_path: Path) -> None:
     assert shape.rope == Rope(150_000.0, None, None, "yarn", 32.0, 4096)
     assert shape.tokenizer == "gpt2/gpt-4o"
     assert shape.to_dict()["feed_forward"] == [64, 128]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers", "more", "windowed"),
+    [
+        ("gemma2", 26, {}, 13),
+        ("gemma3", 26, {}, 22),
+        ("gemma3", 26, {"pattern": 2}, 13),
+        ("smallthinker", 5, {}, 3),
+        # llama.cpp attends to everything in these, whatever the file says.
+        ("phi3", 32, {}, 0),
+        ("llama", 32, {}, None),
+    ],
+)
+def test_how_many_layers_have_a_window(
+    tmp_path: Path, architecture: str, layers: int, more: dict[str, int], windowed: int | None
+) -> None:
+    values = {f"{architecture}.block_count": layers, f"{architecture}.attention.sliding_window": 512}
+    values |= {f"{architecture}.attention.sliding_window_{name}": value for name, value in more.items()}
+
+    header = read_header(write_gguf(tmp_path / "m.gguf", architecture=architecture, values=values))
+
+    assert hyperparameters(header).windowed_layers == windowed
 
 
 def test_what_is_needed_grows_with_the_context(smollm2: Path, tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_a_cached_file_goes_with_its_blob_and_no_other(plan: Plan, stores: Store
     ]
 
 
+def test_a_repository_of_which_nothing_is_left_goes_whole(plan: Plan, stores: Stores, make_gguf: MakeGguf) -> None:
+    from huggingface_hub import scan_cache_dir
+
+    stores.add_cached(REPO, "a-Q8_0.gguf", make_gguf(1))
+    stores.add_cached("owner/Other", "b-Q8_0.gguf", make_gguf(2))
+
+    plan(f"hf:{REPO}").carry_out()
+
+    scanned = scan_cache_dir(stores.cache)
+    assert not scanned.warnings
+    assert [repo.repo_id for repo in scanned.repos] == ["owner/Other"]
+
+
 def test_a_blob_that_another_commit_uses_stays(plan: Plan, stores: Stores, make_gguf: MakeGguf) -> None:
     data = make_gguf(1)
     stores.add_cached(REPO, "a-Q8_0.gguf", data)

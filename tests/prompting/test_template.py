@@ -222,3 +222,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin.md").write_bytes(b"---\nname: gr\xfcn\n---\n")
     with pytest.raises(UsageError, match="cannot read the prompt template"):
         load_template(tmp_path / "latin.md")
+    with (tmp_path / "endless.md").open("wb") as endless:
+        endless.truncate(16 * 2**20 + 1)
+    with pytest.raises(UsageError, match="longer than 16,777,216 characters: that is no prompt template"):
+        load_template(tmp_path / "endless.md")

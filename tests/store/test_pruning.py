@@ -100,6 +100,18 @@ def test_the_path_moves_to_the_nearest_sibling_or_ends_above_and_all_comes_back(
     assert texts(store.path(session)) == ["q", "r2", "p2", "a2"]
 
 
+def test_nothing_follows_what_is_gone_and_that_is_said(store: Store) -> None:
+    session, made = a_tree(store)
+    store.prune(made["p1"].id)
+
+    with pytest.raises(StoreError, match="^what this follows was removed, here or by another program: bring it back"):
+        store.add_turn(session, made["a1"].id, "and then?")
+
+    store.remove(session)
+    with pytest.raises(StoreError, match="begin a new one$"):
+        store.add_turn(session, None, "anybody?")
+
+
 def test_what_was_selected_below_a_sibling_is_selected_again(store: Store) -> None:
     session, made = a_tree(store)
     store.select(made["p1"].id)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,9 @@ class Table:
             sequential=self.sequential,
         )
 
-    @asynccontextmanager
-    async def run(self, size: tuple[int, int] = (120, 36), *, loads: bool = True) -> Any:
+    @contextmanager
+    def app(self) -> Iterator[CompareApp]:
+        """The screen, with its workers until it is left."""
         inbox: Inbox[SittingEvent] = Inbox()
         self.sitting = Sitting(self.make, inbox.put)
         app = CompareApp(
@@ -88,13 +89,18 @@ class Table:
         )
         app.prompt.cursor_blink = False
         try:
+            yield app
+        finally:
+            self.sitting.close()
+            self.held.close()
+
+    @asynccontextmanager
+    async def run(self, size: tuple[int, int] = (120, 36), *, loads: bool = True) -> Any:
+        with self.app() as app:
             async with app.run_test(size=size) as pilot:
                 if loads:
                     await self.wait_until(pilot, lambda: app.state.ready)
                 yield pilot
-        finally:
-            self.sitting.close()
-            self.held.close()
 
     async def wait_until(self, pilot: Pilot[Any], predicate: Callable[[], bool]) -> None:
         """Let the app work until ``predicate`` holds."""

@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from lmlab.backends.fake import FakeCandidate
 from lmlab.lab.best_of import parse_selector
+from lmlab.tui.keys import keymap
 from lmlab.tui.screens.candidates import CandidatesView
 
 TEXTS = ("It is 41, or so it seems to me", "It is 42", "Who knows?")
@@ -135,6 +136,24 @@ async def test_what_came_while_the_chat_was_covered_is_there_when_it_is_seen_aga
         await desk.wait_until(pilot, lambda: not isinstance(pilot.app.screen, CandidatesView))
         await desk.wait_until(pilot, lambda: "one two three" in screen_text(pilot.app))
         assert "3 tokens" in screen_text(pilot.app)
+
+
+async def test_that_they_are_still_drawn_is_said_whole_with_the_key_that_stops_them_until_another_is_chosen(
+    desk: Desk,
+) -> None:
+    async with desk.run((80, 24), keymap({"interrupt": ["alt+x"]})) as pilot:
+        pilot.app.chat.set_selector(parse_selector("vote"))  # type: ignore[attr-defined]
+        await begin(desk, pilot)
+        await open_view(desk, pilot)
+        assert "alt+x stop " in screen_text(pilot.app)
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert "they are still being drawn: alt+x stops them" in screen_text(pilot.app)
+        await pilot.press("right")
+        await desk.settle(pilot)
+        assert "still being drawn" not in screen_text(pilot.app)
+        desk.backend.finish()
+        await desk.settle(pilot)
 
 
 async def test_stopping_in_the_view_leaves_what_had_come(desk: Desk) -> None:

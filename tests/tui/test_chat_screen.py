@@ -277,6 +277,16 @@ async def test_files_that_go_along_fit_on_their_line(desk: Desk, tmp_path: Path)
         assert "2 files attached, 8,442 characters ─" in screen_text(pilot.app)
 
 
+async def test_what_replies_are_held_to_is_on_the_screen_while_it_is(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "/schema {}")
+        await pilot.press("ctrl+l")
+        await desk.settle(pilot)
+        assert "─ replies held to a schema ─" in screen_text(pilot.app)
+        await desk.send(pilot, "/schema -")
+        assert "held to" not in screen_text(pilot.app)
+
+
 async def test_a_double_slash_is_a_message(desk: Desk) -> None:
     async with desk.run() as pilot:
         await desk.send(pilot, "//etc is a folder")

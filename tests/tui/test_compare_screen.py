@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from compare_harness import Table, prompts
 from screen_harness import screen_text
+from textual.pilot import Pilot
 
 from lmlab.backends.fake import FakeBackend
-from lmlab.errors import EngineStopped, ModelLoadError
+from lmlab.errors import EngineStopped, ModelLoadError, UsageError
+from lmlab.lab.batch.row import BadRow
+from lmlab.lab.compare.case import cases
 from lmlab.tui.compare.words import farewell
 
 
@@ -264,3 +267,133 @@ async def test_what_is_typed_while_answers_come_is_kept(folder: Path) -> None:
             backend.finish()
         await table.all_in(pilot)
         assert pilot.app.focused is pilot.app.prompt
+
+
+async def begin(table: Table, pilot: Pilot[Any]) -> None:
+    """Load every model of a table that does nothing by itself."""
+    for name in dict.fromkeys(table.models):
+        await table.wait_until(pilot, lambda name=name: name in table.backends)
+        table.backends[name].ready()
+    await table.wait_until(pilot, lambda: pilot.app.state.ready)
+
+
+async def crash_one(table: Table, pilot: Pilot[Any]) -> None:
+    """Put a prompt of which ``hot`` dies, while ``calm`` answers."""
+    await begin(table, pilot)
+    pilot.app.prompt.insert("Hold")
+    await pilot.press("enter")
+    await table.wait_until(pilot, lambda: all(one.running for one in table.backends.values()))
+    table.backends["hot"].crash(EngineStopped("the engine stopped: out of memory"))
+    table.backends["calm"].finish()
+    await table.all_in(pilot)
+
+
+async def test_an_answer_that_failed_has_no_vote_and_is_asked_for_again(folder: Path) -> None:
+    table = Table(folder, auto=False, prepare=says(calm="steady", hot="sizzling"))
+    async with table.run(loads=False) as pilot:
+        await crash_one(table, pilot)
+        assert "a ask again" in screen_text(pilot.app)
+        await pilot.press("l")
+        assert "a asks again" in screen_text(pilot.app)
+        assert lines(table, "vote") == []
+        await pilot.press("a")
+        table.backends["hot"].ready()
+        await table.wait_until(pilot, lambda: table.backends["hot"].running)
+        table.backends["hot"].finish()
+        await table.all_in(pilot)
+        assert "sizzling" in screen_text(pilot.app)
+        assert len(table.backends["calm"].requests) == 1
+        assert pilot.app.failed_answers == 0
+        await pilot.press("l")
+        assert len(lines(table, "vote")) == 1
+
+
+async def test_a_model_that_loads_again_has_no_name_while_names_are_hidden(folder: Path) -> None:
+    table = Table(folder, auto=False, blind=True, prepare=says(calm="steady", hot="sizzling"))
+    async with table.run(loads=False) as pilot:
+        await crash_one(table, pilot)
+        await pilot.press("a")
+        table.backends["hot"].loading(0.4)
+        await table.wait_until(pilot, lambda: "loading answer" in screen_text(pilot.app))
+        assert "hot" not in screen_text(pilot.app)
+        table.backends["hot"].ready()
+        await table.wait_until(pilot, lambda: "loading" not in screen_text(pilot.app))
+
+
+async def test_blind_models_that_are_loaded_in_turn_are_loaded_from_left_to_right(folder: Path) -> None:
+    asked = prompts("First?", "Second?", "Third?", "Fourth?")
+    table = Table(folder, blind=True, sequential=True, asked=asked, prepare=says(calm="yes", hot="no"))
+    async with table.run() as pilot:
+        app = pilot.app
+        expected = ["calm", "hot"]
+        for number in range(4):
+            await table.wait_until(pilot, lambda number=number: app.state.number == number + 1)
+            await table.all_in(pilot)
+            expected += [table.models[variant] for variant in app.state.order]
+            await pilot.press("n")
+        assert table.opened == expected
+
+
+async def test_a_vote_that_is_changed_once_the_names_were_seen_is_no_blind_one(folder: Path) -> None:
+    table = Table(folder, blind=True, prepare=says(calm="yes", hot="no"))
+    async with table.run() as pilot:
+        await table.ask(pilot, "Well?")
+        await pilot.press("l", "u")
+        assert "calm-0" in screen_text(pilot.app)
+        await pilot.press("r")
+        assert [vote["blind"] for vote in lines(table, "vote")] == [True, False]
+
+
+async def test_rows_that_cannot_be_put_are_said_wherever_they_stand(folder: Path) -> None:
+    first, second = prompts("First?", "Second?")
+    rows = [BadRow(number, number, None, UsageError(f"line {number}: broken"), 0) for number in (2, 4)]
+    bad_one, bad_two = cases(rows)
+    table = Table(folder, asked=(first, bad_one, second, bad_two), prepare=says(calm="yes", hot="no"))
+    async with table.run() as pilot:
+        await table.all_in(pilot)
+        assert "line 2: broken" in screen_text(pilot.app)
+        await pilot.press("n")
+        await table.all_in(pilot)
+        assert "Second?" in screen_text(pilot.app)
+        assert "n next prompt" not in screen_text(pilot.app)
+        assert pilot.app.passed_over == ["line 2: broken", "line 4: broken"]
+        said = farewell(table.sitting.comparison, pilot.app.passed_over)
+        assert said[0] == "2 rows could not be put: line 2: broken"
+
+
+async def test_a_file_whose_prompts_all_have_votes_is_at_its_end(folder: Path) -> None:
+    table = Table(folder, asked=prompts("Only?"), prepare=says(calm="yes", hot="no"))
+    async with table.run() as pilot:
+        await table.all_in(pilot)
+        assert "n next prompt" not in screen_text(pilot.app)
+        await pilot.press("l")
+    again = Table(folder, asked=prompts("Only?"), prepare=says(calm="yes", hot="no"))
+    async with again.run() as pilot:
+        assert "no further prompt waits for a vote" in screen_text(pilot.app)
+
+
+async def test_without_a_file_none_is_spoken_of(folder: Path) -> None:
+    table = Table(folder, prepare=says(calm="yes", hot="no"))
+    async with table.run() as pilot:
+        assert "no further prompt" not in screen_text(pilot.app)
+
+
+async def test_a_terminal_without_room_is_endured(folder: Path) -> None:
+    table = Table(folder, models=("one", "two", "calm", "hot"), prepare=says(one="1", two="2", calm="yes", hot="no"))
+    async with table.run(size=(80, 24)) as pilot:
+        await table.ask(pilot, "日本語 " * 100)
+        for size in ((30, 8), (10, 3), (1, 1), (2, 60), (80, 24)):
+            await pilot.resize_terminal(*size)
+            await pilot.press("right", "d")
+        shown = screen_text(pilot.app)
+        assert "… 400 characters in all" in shown
+        assert "t tie" in shown
+
+
+async def test_a_low_terminal_keeps_its_keys_in_sight(folder: Path) -> None:
+    table = Table(folder, prepare=says(calm="yes", hot="no"))
+    async with table.run(size=(60, 9)) as pilot:
+        await table.ask(pilot, "word " * 500)
+        shown = screen_text(pilot.app)
+        assert "l left wins" in shown
+        assert "yes" in shown

@@ -131,3 +131,14 @@ async def test_a_bare_return_sends_nothing(desk: Desk) -> None:
         await pilot.pause()
         assert not desk.backend.requests
         assert pilot.app.prompt.text == " "
+
+
+async def test_what_is_typed_right_after_enter_is_a_message_of_its_own(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        prompt = pilot.app.prompt
+        keys = [*"/set temperature 0", "enter", *"/best-of 2", "enter", *"and then"]
+        for key in keys:
+            prompt.post_message(events.Key(key, None if len(key) > 1 else key))
+        await desk.settle(pilot)
+        assert pilot.app.prompt.text == "and then"
+        assert (pilot.app.chat.asked.temperature, pilot.app.chat.best_of) == (0.0, 2)

@@ -59,6 +59,38 @@ async def test_a_command_with_arguments_is_begun_in_an_empty_input(desk: Desk) -
         assert "the input is not empty" in screen_text(app)
 
 
+async def test_over_a_view_what_acts_on_the_chat_goes_back_to_it_first(desk: Desk) -> None:
+    desk.remember_turns(2)
+    async with desk.run() as pilot:
+        app = pilot.app
+        by_title = {offer.title: offer for offer in offers(app)}
+        for title in ("/best-of", "Sampling", "New session"):
+            await pilot.press("f3")
+            await desk.wait_until(pilot, lambda: app.screen.id != "_default")
+            app.call_later(by_title[title].act)
+            await desk.wait_until(pilot, lambda: app.screen.id == "_default")
+        await desk.wait_until(pilot, lambda: not app.chat.turns)
+        assert app.prompt.text == "/best-of "
+
+
+@pytest.mark.parametrize("cover", ["f1", "ctrl+p"])
+@pytest.mark.parametrize("view", ["f4", "f3", "ctrl+t"])
+async def test_what_covers_a_view_does_not_let_keys_act_on_the_chat_below(desk: Desk, view: str, cover: str) -> None:
+    desk.remember_turns(2)
+    async with desk.run() as pilot:
+        before = pilot.app.chat.turns  # type: ignore[attr-defined]
+        await pilot.press(view)
+        await pilot.pause()
+        await pilot.press(cover)
+        await pilot.pause()
+        assert len(pilot.app.screen_stack) == 3
+        await pilot.press("ctrl+l", "ctrl+r")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert len(pilot.app.screen_stack) == 2
+        assert pilot.app.chat.turns == before  # type: ignore[attr-defined]
+
+
 async def test_every_command_is_offered(desk: Desk) -> None:
     async with desk.run() as pilot:
         offered = {offer.title for offer in offers(pilot.app)}

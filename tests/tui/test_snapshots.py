@@ -156,7 +156,7 @@ async def lose_the_engine(desk: Desk, pilot: Pilot[Any]) -> None:
 
 async def open_the_panel(desk: Desk, pilot: Pilot[Any]) -> None:
     await converse(desk, pilot)
-    await pilot.press("tab", "0", "enter", "down", "4")
+    await pilot.press("tab", "down", "0", "enter", "down", "4")
     await desk.settle(pilot)
 
 

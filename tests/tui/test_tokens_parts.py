@@ -28,7 +28,7 @@ COMBINING = "\N{COMBINING ACUTE ACCENT}"
         (" Paris", "▁Paris"),
         ("a\n\n", "a⏎⏎"),
         ("\t", "⇥"),
-        (r"\xe2\x80", "‹0xE2›‹0x80›"),
+        (r"\xe2\x80", "‹0xE280›"),
         (r"\x41", r"\x41"),
         ("", "‹›"),
         ("\x1b[2J", "␛[2J"),

@@ -246,6 +246,29 @@ def test_sliders_bend_what_is_wanted_and_go_along_to_the_next_token(state: Token
     assert state.knobs.changed == ()
 
 
+@pytest.mark.parametrize("part", ["weighed", "knobs"])
+def test_away_from_the_text_the_token_that_is_seen_stays_while_newer_ones_come(part: Part) -> None:
+    made = TokensState()
+    made.take([question(0), streaming(1, 2)])
+    answer(made.looks, "look-1")
+    made.settle_row()
+    made.take([question(0), streaming(1, 3)])
+    late = made.looks.next()
+    assert late is not None
+    made.enter(part)
+    made.row = 4
+    assert made.reading.at == 1
+    made.looks.answer(weigh("look-2", late.place.at, late.place.drawn, " x", late.sampling))
+    made.settle_row()
+    made.take([question(0), streaming(1, 9)])
+    assert made.reading.at == 1
+    assert made.row == 4
+    assert made.looks.up_to_date
+    made.enter("text")
+    made.follow()
+    assert made.reading.at == 8
+
+
 def test_what_is_typed_is_checked(state: TokensState) -> None:
     state.take_knob("top_p")
     state.typed = "7"

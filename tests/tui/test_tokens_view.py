@@ -383,7 +383,7 @@ async def test_no_branch_while_a_reply_is_under_way(desk: Desk) -> None:
         await desk.settle(pilot)
         await open_tokens(desk, pilot)
         await press(pilot, "tab", "enter")
-        assert "a reply is under way" in part(pilot, "#tokens-legend")
+        assert "a reply is under way: wait for its end, or ctrl+c stops it" in part(pilot, "#tokens-legend")
         assert isinstance(pilot.app.screen, TokensView)
         desk.backend.finish()
         await desk.settle(pilot)

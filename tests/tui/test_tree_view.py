@@ -140,6 +140,43 @@ async def test_a_fork_lets_the_next_message_follow_there(desk: Desk) -> None:
         assert 'your next message follows "It arrives at **5**."' in screen_text(pilot.app)
 
 
+@pytest.mark.parametrize("key", ["f", "enter"])
+async def test_going_on_from_elsewhere_ends_an_edit(desk: Desk, key: str) -> None:
+    plant(desk)
+    async with desk.run() as pilot:
+        app = app_of(pilot)
+        mine = [turn for turn in app.chat.turns if turn.reply is None]
+        app.prompt.insert("a draft")
+        app.begin_edit(mine[-1])
+        await press(pilot, "f3", "home", "down", key)
+        assert app.editing.turn is None
+        assert app.prompt.text == "a draft"
+
+
+async def test_while_a_reply_streams_the_key_that_stops_it_is_said(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "Hello")
+        await press(pilot, "f3")
+        assert "ctrl+c stop" in screen_text(pilot.app)
+        await press(pilot, "ctrl+c")
+        await desk.settle(pilot)
+        assert "ctrl+c stop" not in screen_text(pilot.app)
+
+
+async def test_an_edit_whose_place_was_pruned_is_kept_until_that_is_back(desk: Desk) -> None:
+    turns = plant(desk)
+    async with desk.run() as pilot:
+        app = app_of(pilot)
+        app.begin_edit(turns[6])
+        app.prompt.insert(" Really?")
+        await press(pilot, "f3", "home", "d", "escape", "enter")
+        assert "what this follows was removed" in screen_text(app)
+        assert "Really?" in app.prompt.text
+        await press(pilot, "f3", "u", "escape", "enter")
+        await desk.wait_until(pilot, lambda: bool(desk.backend.running))
+        assert app.chat.turns[-2].content == "And if it is an hour late? Really?"
+
+
 async def test_an_edited_message_comes_back_to_the_composer_and_is_sent_beside_the_old_one(desk: Desk) -> None:
     turns = plant(desk)
     async with desk.run() as pilot:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from lmlab.errors import LmlabError
+from lmlab.lab.compare.answer import Answer
 from lmlab.lab.compare.case import Case
 from lmlab.lab.compare.comparison import Comparison
 from lmlab.lab.compare.round import Answered, Choosing, NotKept, Over, Round, RoundEvent, Said
@@ -42,7 +43,7 @@ class Sitting:
     """``open`` once, then ``put`` one case after another, each once the one before is over; ``close`` at the end.
 
     ``listener`` is called on other threads, one event at a time of each worker. Of variants that are not open together
-    each case is put to one worker after another.
+    each case is put to one worker after another, in the order that ``put`` is given.
     """
 
     def __init__(
@@ -61,11 +62,16 @@ class Sitting:
         """Load what is needed; Opened or NotOpened follows."""
         self._work.put(self._open)
 
-    def put(self, case: Case) -> None:
-        """Have every variant answer that has not in the record; CaseOver follows."""
+    def kept(self, case: Case) -> tuple[Answer | None, ...]:
+        """Return what the record has of a case for each column. What failed is asked for again, and is not among it."""
+        answered = self.comparison.answered(case)
+        return tuple(None if one is None or one.error is not None else one for one in answered)
+
+    def put(self, case: Case, order: Sequence[int]) -> None:
+        """Have every variant answer that has nothing ``kept``; CaseOver follows. ``order`` is that of the columns."""
         with self._lock:
             self._stopped = False
-        self._work.put(lambda: self._put(case))
+        self._work.put(lambda: self._put(case, order))
 
     def stop(self) -> None:
         """End the answers under way; what has come of them stays."""
@@ -97,13 +103,13 @@ class Sitting:
             if opened:
                 self._listener(Opened())
 
-    def _put(self, case: Case) -> None:
-        answered = self.comparison.answered(case)
-        missing = [one for one in self.comparison.contenders if answered[one.index] is None]
+    def _put(self, case: Case, order: Sequence[int]) -> None:
+        kept, contenders = self.kept(case), self.comparison.contenders
+        missing = [contenders[index] for index in order if kept[index] is None]
         if not self.comparison.sequential:
             self._ask(case, [one.index for one in missing])
         else:
-            for worker in sorted({one.worker for one in missing}):
+            for worker in dict.fromkeys(one.worker for one in missing):
                 self._ask_alone(case, worker, [one.index for one in missing if one.worker == worker])
         self._listener(CaseOver())
 

@@ -108,15 +108,17 @@ def conclusion(duel: Duel, measure: Measure, labels: Sequence[str]) -> str:
     first, second = labels[duel.first], labels[duel.second]
     rate = duel.rate
     if rate.share is None:
-        tied = f": all {rate.ties:,} prompts tie" if rate.ties else ": no prompt has a mark for both"
+        all_tie = f": all {rate.ties:,} prompts tie" if rate.ties > 1 else ": the one prompt ties"
+        tied = all_tie if rate.ties else ": no prompt has a mark for both"
         return f"{first} and {second} are not told apart{tied}."
     ahead, behind, won = (first, second, rate.wins) if rate.wins >= rate.losses else (second, first, rate.losses)
-    count = f"{won:,} of {rate.decided:,} prompts that were decided (p {equals(duel.adjusted)})"
+    decided = "prompts that were" if rate.decided > 1 else "prompt that was"
+    count = f"{won:,} of {rate.decided:,} {decided} decided (p {equals(duel.adjusted)})"
     if duel.adjusted <= 0.05:
         return f"{ahead} {_AHEAD[measure.kind]} {behind}: it won {count}."
     said = f"No difference is shown between {first} and {second}: {ahead} won {count}"
     if rate.more:
-        said += f"; about {rate.more:,} more prompts would decide it, should it go on so"
+        said += f"; about {rate.more:,} more prompt{'s' if rate.more > 1 else ''} would decide it, should it go on so"
     return said + "."
 
 

@@ -44,7 +44,7 @@ class WinRate:
         if self.more is None:
             parts.append("even so far: no number of prompts can be named that would decide it")
         elif self.more:
-            parts.append(f"about {self.more:,} more prompts would decide it")
+            parts.append(f"about {self.more:,} more prompt{'s' if self.more > 1 else ''} would decide it")
         return ", ".join(parts)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_compare"]
 
-_FAILED_ANSWERS = 3
+_FAILED = 3
 
 
 def run_compare(
@@ -54,9 +54,9 @@ def run_compare(
         sitting.close()
     if app.failure is not None:
         raise app.failure
-    for line in farewell(sitting.comparison):
+    for line in farewell(sitting.comparison, app.passed_over):
         # The terminal may be gone.
         with suppress(OSError):
             sys.stderr.write(visible(line) + "\n")
             sys.stderr.flush()
-    return code or (_FAILED_ANSWERS if app.failed_answers else 0)
+    return code or (_FAILED if app.failed_answers or app.passed_over else 0)

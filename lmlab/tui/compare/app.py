@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import PurePath
 from time import monotonic
 from typing import ClassVar
@@ -64,6 +63,7 @@ class CompareApp(Judging):
         Binding("b", "vote('bad')", show=False),
         Binding("u", "vote_again", show=False),
         Binding("n", "next", show=False),
+        Binding("a", "ask_again", show=False),
         Binding("d", "differences", show=False),
         Binding("ctrl+d", "leave", show=False),
     ]
@@ -89,6 +89,9 @@ class CompareApp(Judging):
         self._inbox = inbox
         self._cases = cases
         self._coming: Case | None = None
+        self._of_file = 0
+        self.passed_over: list[str] = []
+        """Why some rows of the file could not be put."""
         self._history = history
         self.blind = blind
         self._theme_wanted = theme
@@ -100,7 +103,7 @@ class CompareApp(Judging):
         self.activity = Activity()
         self.keys_line = KeysLine()
         completions = Completions()
-        self.prompt = Prompt(history, completions, lambda line: [])
+        self.prompt = Prompt(history, completions, lambda line: [], self._submit)
 
     @property
     def failed_answers(self) -> int:
@@ -165,7 +168,7 @@ class CompareApp(Judging):
             for said in self.state.take_said():
                 self.activity.flash(said)
             if self.state.ready and not was_ready:
-                self._next()
+                self._begin_file()
             if was_asking and not self.state.asking and not self.prompt.text:
                 self.columns.focus()
             self._show_all()
@@ -204,10 +207,10 @@ class CompareApp(Judging):
 
     def _show_activity(self) -> None:
         comparison = self.sitting.comparison
-        line, trouble = words.activity(self.state, comparison.contenders, comparison.sequential)
+        line = words.activity(self.state, comparison.contenders, sequential=comparison.sequential, hidden=self.hidden)
         if not line and self.state.vote is not None:
             line = words.tally(comparison)
-        self.activity.show(line, trouble)
+        self.activity.show(line)
 
     def show_judged(self) -> None:
         self._show_numbers()
@@ -226,41 +229,45 @@ class CompareApp(Judging):
 
     # Prompts
 
-    def _next(self) -> None:
-        """Show the next prompt of the file, passing over what cannot be asked and what was voted on before."""
+    def _begin_file(self) -> None:
+        self._coming = self._take()
+        if self._of_file:
+            self._next()
+
+    def _take(self) -> Case | None:
+        """Return the next prompt of the file, passing over what cannot be asked and what was voted on before."""
         voted = {vote.key for vote in self.sitting.comparison.votes}
-        try:
-            waiting = [self._coming] if self._coming is not None else []
-            for case in chain(waiting, self._cases):
-                if isinstance(case.row, BadRow):
-                    self.activity.flash(str(case.row.error))
-                elif case.key not in voted:
-                    self._put(case)
-                    break
-            else:
-                self._coming = None
-                self.activity.flash("there is no further prompt in the file: type one, or ctrl+q")
-                self.prompt.focus()
-                return
-            self._coming = next((one for one in self._cases if not isinstance(one.row, BadRow)), None)
-        except LmlabError as error:
-            self.activity.flash(str(error))
+        for case in self._cases:
+            self._of_file += 1
+            if isinstance(case.row, BadRow):
+                self.passed_over.append(str(case.row.error))
+                self.activity.flash(self.passed_over[-1])
+            elif case.key not in voted:
+                return case
+        return None
+
+    def _next(self) -> None:
+        if self._coming is None:
+            self.activity.flash("no further prompt waits for a vote: type one, or ctrl+q")
+            self.prompt.focus()
+        else:
+            self._put(self._coming)
+            self._coming = self._take()
 
     def _put(self, case: Case) -> None:
         comparison = self.sitting.comparison
-        order = comparison.order(case) if self.blind else range(self.state.variants)
+        order = comparison.order(case) if self.blind else tuple(range(self.state.variants))
         vote = next((vote for vote in comparison.votes if vote.key == case.key), None)
-        self.state.begin(case, order, comparison.answered(case), vote)
+        self.state.begin(case, order, self.sitting.kept(case), vote)
+        self.named = vote is not None
         self.differing = False
         self._places = [0] * self.state.variants
         for place in range(self.state.variants):
             self.columns.column(place).overlay(None)
             self.columns.column(place).clear()
-        self.sitting.put(case)
+        self.sitting.put(case, order)
 
-    @on(Prompt.Submitted)
-    def _on_submitted(self, event: Prompt.Submitted) -> None:
-        text = event.text
+    def _submit(self, text: str) -> None:
         if not text.strip():
             return
         if not self.state.ready:
@@ -296,17 +303,19 @@ class CompareApp(Judging):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys of a single letter judge only where nothing is typed and every answer is in."""
-        if action in ("vote", "vote_side", "vote_again", "next", "differences"):
+        if action in ("vote", "vote_side", "vote_again", "next", "ask_again", "differences"):
             return self.judging
         return super().check_action(action, parameters)
 
     def action_next(self) -> None:
-        if self._coming is None:
-            self.activity.flash("there is no further prompt in the file: type one, or ctrl+q")
-            self.prompt.focus()
-        else:
-            self._next()
+        self._next()
         self._show_all()
+
+    def action_ask_again(self) -> None:
+        """Have those answer again that failed or were stopped."""
+        if self.state.case is not None and self.state.incomplete:
+            self._put(self.state.case)
+            self._show_all()
 
     def stop_asking(self) -> bool:
         """End the answers under way; return whether there were any."""

@@ -23,11 +23,13 @@ class Judging(App[int]):
     activity: Activity
     blind: bool
     differing: bool = False
+    named: bool = False
+    """Whether the names were to be seen with these answers."""
 
     @property
     def hidden(self) -> bool:
         """Whether the names are not to be seen: until the vote, in a blind comparison."""
-        return self.blind and self.state.case is not None and self.state.vote is None
+        return self.blind and self.state.case is not None and not self.named
 
     @property
     def judging(self) -> bool:
@@ -59,10 +61,17 @@ class Judging(App[int]):
         if self.state.vote is not None:
             self.activity.flash("this prompt has its vote: u votes again, n goes on")
             return
+        if any(live.answer is not None and live.answer.error is not None for live in self.state.answers):
+            self.activity.flash("an answer failed, and a vote would count that: a asks again")
+            return
         try:
-            self.state.vote = self.sitting.comparison.vote(case, kind, winner, order=self.state.order, blind=self.blind)
+            self.state.vote = self.sitting.comparison.vote(
+                case, kind, winner, order=self.state.order, blind=self.hidden
+            )
         except LmlabError as error:
             self.activity.flash(str(error))
+        else:
+            self.named = True
         self.show_judged()
 
     def action_vote_again(self) -> None:

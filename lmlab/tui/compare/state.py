@@ -57,23 +57,33 @@ class CompareState:
         self.variants = variants
         self.ready = False
         self.failure: LmlabError | None = None
-        self.loading: dict[int, Status] = {}
+        self.loading: dict[int, Loading] = {}
         self.case: Case | None = None
         self.number = 0
         self.answers = [LiveAnswer() for _ in range(variants)]
         self.order: tuple[int, ...] = tuple(range(variants))
         self.asking = False
         self.vote: Vote | None = None
-        self.failed_answers = 0
+        self._failed: set[tuple[str, int]] = set()
         self._said: list[str] = []
 
     def begin(self, case: Case, order: Sequence[int], kept: Sequence[Answer | None], vote: Vote | None) -> None:
         """Show another case; answers that are ``kept`` of it are not drawn again."""
+        self.number += self.case is None or case.key != self.case.key
         self.case, self.order, self.vote = case, tuple(order), vote
-        self.number += 1
         now = self.clock()
         self.answers = [LiveAnswer(asked=now, answer=answer) for answer in kept]
         self.asking = True
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether an answer failed or was stopped, so that it may be asked for again."""
+        return any(live.answer is not None and not live.answer.ended for live in self.answers)
+
+    @property
+    def failed_answers(self) -> int:
+        """How many failed and were not drawn later."""
+        return len(self._failed)
 
     def take_said(self) -> list[str]:
         said, self._said = self._said, []
@@ -95,11 +105,18 @@ class CompareState:
                 self.answers[variant].selector = selector
             case Answered(variant, answer):
                 self.answers[variant].answer = answer
-                self.failed_answers += answer.reason == "error"
+                self._count(answer)
             case NotKept(error):
                 self._said.append(str(error))
             case CaseOver():
                 self.asking = False
+
+    def _count(self, answer: Answer) -> None:
+        what = (answer.key, answer.variant)
+        if answer.error is not None:
+            self._failed.add(what)
+        else:
+            self._failed.discard(what)
 
     def _hear(self, variants: Sequence[int], status: Status) -> None:
         if isinstance(status, Stopped):
@@ -110,6 +127,8 @@ class CompareState:
                 self.answers[variant].asked = self.clock()
             elif isinstance(status, Loading):
                 self.loading[variant] = status
+            else:
+                self.loading.pop(variant, None)
 
     def _fold_answer(self, live: LiveAnswer, event: object) -> None:
         now = self.clock()

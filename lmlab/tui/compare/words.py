@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from lmlab.backends import Loading, Stopped
 from lmlab.lab.compare.comparison import Comparison
 from lmlab.lab.compare.contender import Contender
 from lmlab.lab.compare.standing import bad_count
@@ -17,6 +16,7 @@ from lmlab.tui.keys import Hint
 from lmlab.tui.status import facts
 
 _REASONS = {"length": "max tokens", "context": "context full", "cancelled": "stopped"}
+_HOW = {"cancelled": "stopped", "error": "failed"}
 _BAR_CELLS = 8
 
 
@@ -29,7 +29,7 @@ def answer_lines(live: LiveAnswer, contender: Contender, *, hidden: bool) -> lis
     """Return the lines under an answer. ``hidden`` ones say nothing that would tell whose it is."""
     answer = live.answer
     if hidden:
-        return ["stopped" if answer.reason == "cancelled" else "ended"] if answer is not None else [_under_way(live)]
+        return [_HOW.get(answer.reason, "ended")] if answer is not None else [_under_way(live)]
     if answer is None:
         return [_under_way(live) if live.first_token is None else _so_far(live), _memory(contender)]
     lines = [
@@ -80,20 +80,17 @@ def _memory(contender: Contender) -> str:
     return "" if contender.memory is None else size_text(contender.memory)
 
 
-def activity(state: CompareState, contenders: Sequence[Contender], sequential: bool) -> tuple[str, bool]:
-    """Return the line above the input, and whether it tells of trouble."""
+def activity(state: CompareState, contenders: Sequence[Contender], *, sequential: bool, hidden: bool) -> str:
+    """Return the line above the input."""
     for variant, status in sorted(state.loading.items()):
-        if isinstance(status, Loading):
-            name = one_line(contenders[variant].label, 40)
-            return f"loading {name}  {bar(status.fraction, _BAR_CELLS)} {status.fraction * 100:3.0f} %", False
-        if isinstance(status, Stopped):
-            return str(status.error), True
+        name = hidden_name(state.order.index(variant)) if hidden else one_line(contenders[variant].label, 40)
+        return f"loading {name}  {bar(status.fraction, _BAR_CELLS)} {status.fraction * 100:3.0f} %"
     if not state.ready:
-        return "looking at the models, one after the other" if sequential else "loading the models", False
+        return "looking at the models, one after the other" if sequential else "loading the models"
     if state.asking:
         going = sum(not live.ended for live in state.answers)
-        return f"{count(going, 'answer')} under way", False
-    return "", False
+        return f"{count(going, 'answer')} under way"
+    return ""
 
 
 def standings(comparison: Comparison) -> list[str]:
@@ -127,9 +124,11 @@ def tally(comparison: Comparison) -> str:
     return " · ".join(parts)
 
 
-def farewell(comparison: Comparison) -> list[str]:
-    """Return what is said once the screen is gone."""
+def farewell(comparison: Comparison, passed_over: Sequence[str] = ()) -> list[str]:
+    """Return what is said once the screen is gone. ``passed_over`` is why rows were not put, each."""
     lines = standings(comparison)
+    if passed_over:
+        lines.append(f"{count(len(passed_over), 'row')} could not be put: {passed_over[0]}")
     kept = comparison.record.path
     return [*lines, f"answers and votes are kept in {kept}"] if kept.exists() else lines
 
@@ -152,20 +151,24 @@ def hints(state: CompareState, *, typing: bool, hidden: bool, differing: bool, m
     found = []
     if state.case is not None:
         if state.vote is None or hidden:
-            sides = [Hint("l", "left wins"), Hint("r", "right wins")] if state.variants == 2 else []
+            sides = [Hint("l", "left wins"), Hint("r", "right wins")]
             found += [
-                *sides,
-                Hint("enter", "this one wins"),
+                *(sides if state.variants == 2 else [Hint("enter", "this one wins")]),
                 Hint("t", "tie"),
                 Hint("b", "both bad" if state.variants == 2 else "all bad"),
             ]
+        if state.incomplete:
+            found.insert(0, Hint("a", "ask again"))
         if more:
             found.append(Hint("n", "next prompt"))
+        found.append(Hint("f1", "help"))
         if not hidden:
             found.append(Hint("d", "plain text" if differing else "differences"))
         if state.vote is not None and not hidden:
             found.append(Hint("u", "vote again"))
-    return [*found, Hint("←→", "column"), Hint("tab", "type"), Hint("f1", "help"), Hint("ctrl+q", "quit")]
+    else:
+        found.append(Hint("f1", "help"))
+    return [*found, Hint("←→", "column"), Hint("tab", "type"), Hint("ctrl+q", "quit")]
 
 
 HELP: tuple[tuple[str, tuple[Hint, ...]], ...] = (
@@ -176,7 +179,7 @@ HELP: tuple[tuple[str, tuple[Hint, ...]], ...] = (
             Hint("enter", "the answer in the column you are on is the best; a click on its title too"),
             Hint("t", "they are as good"),
             Hint("b", "all are bad; counted as a tie, and told apart"),
-            Hint("u", "vote again on this prompt; the last vote counts"),
+            Hint("u", "vote again on this prompt; the last vote counts, no longer as a blind one"),
             Hint("n", "the next prompt of the file"),
             Hint("d", "mark the words that differ: two answers from each other, more from the first"),
         ),
@@ -195,6 +198,7 @@ HELP: tuple[tuple[str, tuple[Hint, ...]], ...] = (
             Hint("tab", "between the input and the answers"),
             Hint("enter", "put what is typed to all; ctrl+j is a new line"),
             Hint("esc", "stop the answers under way; what has come stays"),
+            Hint("a", "ask again, where an answer failed or was stopped"),
             Hint("ctrl+c", "copy what is selected, else stop; twice: quit"),
             Hint("ctrl+q", "quit; answers and votes are kept"),
         ),

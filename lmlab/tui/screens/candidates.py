@@ -83,9 +83,7 @@ class CandidatesView(ChatView):
 
     def hints(self) -> list[Hint]:
         found = []
-        if self._feed is not None:
-            found.append(Hint("ctrl+c", "stop"))
-        elif self._current.id != self._selected:
+        if self._feed is None and self._current.id != self._selected:
             found.append(Hint("enter", f"go on from {self._columns.current + 1}"))
         if len(self._turns) > 1:
             found.append(Hint(f"←→ 1-{min(9, len(self._turns))}", "choose"))
@@ -95,7 +93,7 @@ class CandidatesView(ChatView):
     def _on_picked(self) -> None:
         """Go on from the current one, and back to the chat."""
         if self._feed is not None:
-            self._said = "they are still being drawn: ctrl+c stops them"
+            self._said = f"they are still being drawn: {self.stop_key} stops them"
             self._show_head()
             return
         if self._current.id != self._selected:
@@ -104,6 +102,8 @@ class CandidatesView(ChatView):
 
     @on(Columns.Moved)
     def _on_moved(self) -> None:
+        self._said = ""
+        self._show_head()
         self.show_keys()
 
     @property
@@ -162,8 +162,9 @@ class CandidatesView(ChatView):
             facts += [f"{_CHOSEN} chosen"] if any(_was_chosen(turn) for turn in self._turns) else []
             return [*facts, f"{_SELECTED} the chat goes on from it"]
         facts.append(f"{reply.candidates_ended} of {reply.candidates} ended")
-        facts += [f"{one_line(reply.selector, 60)} chooses"] if reply.selector is not None else []
-        return [*facts, self._said] if self._said else facts
+        if self._said:
+            return [facts[-1], self._said]
+        return [*facts, f"{one_line(reply.selector, 60)} chooses"] if reply.selector is not None else facts
 
 
 def _titles(turns: Sequence[Turn]) -> list[str]:

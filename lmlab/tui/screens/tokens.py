@@ -307,7 +307,7 @@ class TokensView(ChatView):
             state.note = Note("this token ends the reply: there is nothing to go on with")
         elif self.host.chat.replying:
             state.note = Note(
-                "a reply is under way: wait for its end, or stop it in the chat, then branch", trouble=True
+                f"a reply is under way: wait for its end, or {self.stop_key} stops it, then branch", trouble=True
             )
         elif self.host.ask(lambda: self._branch(turn, at, chosen.token)):
             self.dismiss()

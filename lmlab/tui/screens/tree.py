@@ -99,6 +99,7 @@ class TreeView(ChatView):
         if turn.id in before[-1:] or self._try(lambda: self.host.chat.select(turn)):
             self.dismiss()
             if self._path != before:
+                self.host.editing.end()
                 self.host.moved()
 
     def action_fork(self) -> None:
@@ -106,6 +107,7 @@ class TreeView(ChatView):
         turn = self._turn
         if turn is not None and self._try(lambda: self.host.chat.fork(turn)):
             self.dismiss()
+            self.host.editing.end()
             self.host.moved()
             self.host.activity.flash(f'your next message follows "{one_line(turn.content, _BEGINNING)}"')
 

@@ -51,8 +51,14 @@ class ChatView(Screen[None]):
         self.show_keys()
 
     def hints(self) -> list[Hint]:
-        """Return what keys do here now, the most useful first; Escape is added."""
+        """Return what keys do here now, the most useful first; stopping a reply and Escape are added."""
         return []
 
+    @property
+    def stop_key(self) -> str:
+        """The key that stops a reply, Escape being the way back."""
+        return self.host.keys.first("interrupt")
+
     def show_keys(self) -> None:
-        self._keys_line.show(self.hints(), last=Hint("esc", "back"))
+        stop = [Hint(self.stop_key, "stop")] if self.host.chat.replying else []
+        self._keys_line.show([*stop, *self.hints()], last=Hint("esc", "back"))

@@ -25,7 +25,10 @@ _UNSAFE_STAND_IN = "�"
 
 
 class Prompt(TextArea):
-    """The text area of the composer. What is typed stays until ``clear`` says that it has arrived."""
+    """The text area of the composer. What is typed stays until ``clear`` says that it has arrived.
+
+    ``submit`` is called at Enter, before any key that came after it: a message would be overtaken by what is typed next.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+d", "delete_or_quit", show=False),
@@ -37,13 +40,6 @@ class Prompt(TextArea):
         Binding("ctrl+end", "scroll_transcript('end')", show=False),
     ]
 
-    class Submitted(Message):
-        """Enter was pressed."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
     class Wanted(Message):
         """A key that is not for the input: ``panel``, ``quit``, ``stop``, or a way to scroll."""
 
@@ -54,13 +50,20 @@ class Prompt(TextArea):
     class Completing(Message):
         """The list of completions opened or closed."""
 
-    def __init__(self, history: History, completions: Completions, complete: Callable[[str], list[Offer]]) -> None:
+    def __init__(
+        self,
+        history: History,
+        completions: Completions,
+        complete: Callable[[str], list[Offer]],
+        submit: Callable[[str], None],
+    ) -> None:
         super().__init__(
             id="prompt", compact=True, highlight_cursor_line=False, placeholder=_PLACEHOLDER, tab_behavior="focus"
         )
         self._typed = history
         self._completions = completions
         self._complete = complete
+        self._submit = submit
         self._recalled: str | None = None
 
     @property
@@ -89,7 +92,7 @@ class Prompt(TextArea):
             event.stop()
             event.prevent_default()
             self._close_completions()
-            self.post_message(self.Submitted(self.text))
+            self._submit(self.text)
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.stop()

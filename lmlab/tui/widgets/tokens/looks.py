@@ -79,8 +79,10 @@ class Looks:
         if look is None:
             return
         if isinstance(event, Distribution):
-            self.seen = Seen(look.place, look.sampling, event)
             self._kept = (look.place, event.request_id)
+            # What is seen may be wanted again by now: then it stays.
+            if not self.up_to_date:
+                self.seen = Seen(look.place, look.sampling, event)
             return
         self._kept = None
         # Logits that are no longer kept can be had again; only a look that fails is an answer.

@@ -18,19 +18,24 @@ END = "■"
 """Stands after the last token of a reply that the model ended."""
 
 # How the worker spells a byte that is no text by itself; from 0x80 on, since ASCII always is.
-_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
+_BYTES = re.compile(r"(?:\\x[89a-f][0-9a-f])+")
 _WRITTEN = str.maketrans({" ": SPACE, "\n": NEWLINE, "\t": TAB})
 
 
 def shown(text: str) -> str:
     """Return the text of one token, safe, on one line, at least one cell wide."""
-    marked = visible(_BYTE.sub(lambda byte: f"‹0x{byte.group(1).upper()}›", text)).translate(_WRITTEN)
+    marked = visible(_BYTES.sub(_hexadecimal, text)).translate(_WRITTEN)
     if not marked:
         return "‹›"
     if cell_len(marked) == 0:
         # Alone it would be drawn over its neighbour, if at all.
         return "".join(f"‹U+{ord(character):04X}›" for character in marked)
     return f"◌{marked}" if unicodedata.combining(marked[0]) else marked
+
+
+def _hexadecimal(bytes_: re.Match[str]) -> str:
+    digits = bytes_.group().replace(r"\x", "").upper()
+    return f"‹0x{digits}›"
 
 
 def fit(text: str, cells: int) -> str:

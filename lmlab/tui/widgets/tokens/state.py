@@ -118,8 +118,12 @@ class TokensState:
             self.go(at)
 
     def enter(self, part: Part) -> None:
+        """Give ``part`` the keys. Away from the text the token that is seen stays, also while newer ones come."""
         self.part = part
         self.typed = None
+        reading, seen = self.reading, self.looks.seen
+        if part != "text" and reading.following:
+            self.go(seen.place.at if seen is not None and seen.place.turn == reading.turn.id else reading.at)
 
     def step_part(self, step: int) -> None:
         self.enter(_PARTS[(_PARTS.index(self.part) + step) % len(_PARTS)])
