@@ -176,9 +176,7 @@ class Asking(Looking, Branching):
             if request.candidates > 1:
                 self._tell(Drawing(request.id, request.candidates))
         held = request.constraint
-        handle = model.backend.generate(
-            request, lambda event: self._answering.hear(reply, with_a_way_out(event, held))
-        )
+        handle = model.backend.generate(request, lambda event: self._answering.hear(reply, with_a_way_out(event, held)))
         reply.begun(handle, lambda: self.asked)
 
 

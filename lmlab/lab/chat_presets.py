@@ -47,6 +47,10 @@ class ChatPresets:
                 self._complain(str(error))
         return self._known
 
+    def read_again(self) -> None:
+        """Let ``known`` be read anew: another lmlab may have saved one."""
+        self._known = None
+
     @property
     def current(self) -> str | None:
         """The preset that draws as the chat does; of several that do, the one chosen last."""

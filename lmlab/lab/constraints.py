@@ -34,12 +34,17 @@ def read_schema(name: str, typed: str, *, at_once: bool = False) -> Constraint:
     return Constraint("json-schema", text)
 
 
+def called(constraint: Constraint) -> str:
+    """Return what a person calls it."""
+    return "grammar" if constraint.kind == "gbnf" else "schema"
+
+
 def with_a_way_out(event: Event, constraint: Constraint | None) -> Event:
     """Return ``event``; when no reply can be held to a chat's ``constraint``, it says how to get rid of that."""
     if not isinstance(event, Failed) or not isinstance(event.error, ConstraintError):
         return event
-    command = "/grammar" if constraint is not None and constraint.kind == "gbnf" else "/schema"
-    return replace(event, error=ConstraintError(f"{event.error}; {command} FILE gives another, {command} - none"))
+    command = "" if constraint is None else f"; /{called(constraint)} FILE gives another, /{called(constraint)} - none"
+    return replace(event, error=ConstraintError(f"{event.error}{command}"))
 
 
 def _read(name: str, file: str, at_once: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmlab.backends import Constraint
 from lmlab.lab.chat import Chat
-from lmlab.lab.constraints import read_grammar, read_schema
+from lmlab.lab.constraints import called, read_grammar, read_schema
 from lmlab.lab.slash_command import Command, SlashResult, unquoted
 from lmlab.terminal_text import one_line
 
@@ -39,7 +39,7 @@ def _what(held: Constraint) -> str:
 
 def staying(held: Constraint) -> str:
     """Return what stays in force when a session ends, in words."""
-    return f"replies still {_what(held)}; {'/grammar' if held.kind == 'gbnf' else '/schema'} - lifts that"
+    return f"replies still {_what(held)}; /{called(held)} - lifts that"
 
 
 COMMANDS = (

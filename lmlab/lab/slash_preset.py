@@ -27,6 +27,7 @@ def run(chat: Chat, rest: str) -> tuple[str, ...]:
 
 
 def _listed(chat: Chat) -> tuple[str, ...]:
+    chat.presets.read_again()
     current = chat.preset
     known = chat.presets.known
     width = max(len(preset.name) for preset in known)

@@ -146,6 +146,6 @@ def _explain(error: sqlite3.Error, path: Path) -> str:
     if _error_code(error) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         return (
             "what this follows was removed, here or by another program: bring it back if it was pruned here, "
-            "else open the session again or begin a new one"
+            "else go on from another message of the tree, or begin a new session"
         )
     return f"{path} could not be used: {error}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual import on
 from textual.app import App
+from textual.command import CommandPalette
 
 from lmlab.errors import LmlabError
 from lmlab.lab import documents, slash
@@ -133,6 +134,11 @@ class ChatActions(App[int]):
 
     def action_leave(self) -> None:
         self.exit(0)
+
+    def action_command_palette(self) -> None:
+        # Textual looks at the top only, where the help may be, and there cannot be two.
+        if not any(isinstance(screen, CommandPalette) for screen in self.screen_stack):
+            super().action_command_palette()
 
     def action_help(self) -> None:
         if isinstance(self.screen, HelpScreen):

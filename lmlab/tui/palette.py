@@ -46,9 +46,7 @@ def offers(app: ChatApp) -> list[Offer]:
     def key(name: str) -> Offer:
         action = by_id[name]
         act = partial(app.run_action, action.run, default_namespace=app)
-        return Offer(
-            action.title, f"{action.help} · {app.keys.all(name)}", act if name in _ANYWHERE else in_chat(act)
-        )
+        return Offer(action.title, f"{action.help} · {app.keys.all(name)}", act if name in _ANYWHERE else in_chat(act))
 
     def in_chat(act: Callable[[], object]) -> Callable[[], object]:
         return partial(_in_chat, app, act)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmlab.lab import slash
 from lmlab.lab.chat import Chat
+from lmlab.lab.constraints import called
 from lmlab.lab.model_slot import size_and_quantization
 from lmlab.lab.slash_template import summary
 from lmlab.sampling import SamplingParams
@@ -106,7 +107,7 @@ def going_along(chat: Chat) -> str:
     prompt = chat.prompts.current
     through = [f"{summary(prompt)} · you type its {prompt.main}"] if prompt is not None else []
     if chat.constraint is not None:
-        through.append(f"replies held to a {'grammar' if chat.constraint.kind == 'gbnf' else 'schema'}")
+        through.append(f"replies held to a {called(chat.constraint)}")
     if not chat.attachments:
         return " · ".join(through)
     names = [one_line(file.name, 30) for file in chat.attachments]

@@ -54,9 +54,7 @@ def test_best_of_and_its_selector_reach_the_chat(
     assert (screen.chat.best_of, str(screen.chat.selector)) == (12, "vote")
 
 
-def test_a_template_reaches_the_chat(
-    fake: Fake, lmlab: Lmlab, screen: Screen, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_reaches_the_chat(fake: Fake, lmlab: Lmlab, screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("-t", "summarize", "--technique", "few-shot", "--shots", "2", "--pick", "random:3")
     assert chat(lmlab, monkeypatch, *arguments, "--var", "audience=a child") == 7
     assert screen.chat is not None

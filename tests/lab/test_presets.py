@@ -191,6 +191,13 @@ def test_the_list_marks_what_is_in_force(desk: Desk) -> None:
     assert len(lines) == len(BUILT_IN)
 
 
+def test_the_list_has_what_another_program_saved_meanwhile(desk: Desk) -> None:
+    desk.open()
+    slash.run(desk.chat, "/preset")
+    Presets(desk.paths.presets).save("theirs", SamplingParams(temperature=0.1))
+    assert any(line.startswith("  theirs ") for line in slash.run(desk.chat, "/preset").lines)
+
+
 def test_a_file_that_cannot_be_read_is_told_once_and_the_chat_goes_on(desk: Desk) -> None:
     desk.paths.presets.write_text("nonsense", encoding="utf-8")
     desk.open()

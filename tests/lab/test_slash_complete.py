@@ -10,7 +10,21 @@ from lmlab.lab.slash_complete import complete
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("/s", ["/set ", "/system ", "/select ", "/shots ", "/style ", "/save ", "/session", "/sessions", "/stats"]),
+        (
+            "/s",
+            [
+                "/set ",
+                "/system ",
+                "/select ",
+                "/shots ",
+                "/style ",
+                "/save ",
+                "/session",
+                "/schema ",
+                "/sessions",
+                "/stats",
+            ],
+        ),
         ("/SE", ["/set ", "/select ", "/session", "/sessions"]),
         ("/ex", ["/exit"]),
         ("/zzz", []),

@@ -54,6 +54,9 @@ class TestWinRate:
             f"about {rate.more} more prompts would decide it"
         )
 
+    def test_one_more_is_one_prompt(self) -> None:
+        assert win_rate(5, 0).words().endswith("about 1 more prompt would decide it")
+
     def test_only_ties_say_nothing_of_a_share(self) -> None:
         rate = win_rate(0, 0, 3)
         assert (rate.share, rate.low, rate.high, rate.p, rate.more) == (None, None, None, 1.0, None)

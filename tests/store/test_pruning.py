@@ -104,11 +104,11 @@ def test_nothing_follows_what_is_gone_and_that_is_said(store: Store) -> None:
     session, made = a_tree(store)
     store.prune(made["p1"].id)
 
-    with pytest.raises(StoreError, match="^what this follows was removed, here or by another program: bring it back"):
+    with pytest.raises(StoreError, match=r"^what this follows was removed, here or by another program: bring it back"):
         store.add_turn(session, made["a1"].id, "and then?")
 
     store.remove(session)
-    with pytest.raises(StoreError, match="begin a new one$"):
+    with pytest.raises(StoreError, match=r"begin a new session$"):
         store.add_turn(session, None, "anybody?")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from screen_harness import Desk, screen_text
 
+from lmlab.backends import Constraint
 from lmlab.backends.fake import FakeCandidate
 from lmlab.errors import EngineStopped, ModelNotFound, StoreError
 from lmlab.lab.events import Fetching, Notice, SaveFailed
@@ -279,12 +280,15 @@ async def test_files_that_go_along_fit_on_their_line(desk: Desk, tmp_path: Path)
 
 async def test_what_replies_are_held_to_is_on_the_screen_while_it_is(desk: Desk) -> None:
     async with desk.run() as pilot:
-        await desk.send(pilot, "/schema {}")
-        await pilot.press("ctrl+l")
+        for line in ("/schema {}", "/clear"):
+            pilot.app.prompt.insert(line)
+            await pilot.press("enter")
         await desk.settle(pilot)
         assert "─ replies held to a schema ─" in screen_text(pilot.app)
-        await desk.send(pilot, "/schema -")
-        assert "held to" not in screen_text(pilot.app)
+        pilot.app.prompt.insert("/schema -")
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert "replies held to" not in screen_text(pilot.app)
 
 
 async def test_a_double_slash_is_a_message(desk: Desk) -> None:
@@ -401,3 +405,21 @@ async def test_escape_while_candidates_are_drawn_chooses_among_those_that_ended(
         text = screen_text(pilot.app)
         assert "candidate 2 of 2, by logprob: the only candidate; 1 was not drawn" in text
         assert "long story" not in text
+
+
+@pytest.mark.parametrize("key", ["", "tab", "f1", "f2", "f3", "ctrl+o", "ctrl+p", "ctrl+t"])
+async def test_no_window_is_too_small(make_desk: MakeDesk, key: str) -> None:
+    desk = make_desk()
+    desk.remember_turns(2)
+    async with desk.run() as pilot:
+        pilot.app.chat.constraint = Constraint("json-schema", "{}")
+        await desk.send(pilot, "and then?")
+        desk.backend.crash(EngineStopped("the engine is gone"))
+        await desk.settle(pilot)
+        await pilot.press(*filter(None, [key]))
+        for size in ((1, 1), (2, 2), (3, 9), (9, 3), (20, 4), (80, 24)):
+            await pilot.resize_terminal(*size)
+            await desk.settle(pilot)
+        assert pilot.app.is_running
+        if not key:
+            assert "the engine is gone" in screen_text(pilot.app)

@@ -397,3 +397,50 @@ async def test_a_low_terminal_keeps_its_keys_in_sight(folder: Path) -> None:
         shown = screen_text(pilot.app)
         assert "l left wins" in shown
         assert "yes" in shown
+
+
+async def test_a_model_that_dies_while_it_loads_again_is_loading_no_more(folder: Path) -> None:
+    table = Table(folder, auto=False, prepare=says(calm="steady", hot="sizzling"))
+    async with table.run(loads=False) as pilot:
+        await crash_one(table, pilot)
+        await pilot.press("a")
+        table.backends["hot"].loading(0.4)
+        await table.wait_until(pilot, lambda: "loading hot-1" in screen_text(pilot.app))
+        table.backends["hot"].crash(EngineStopped("the engine stopped again"))
+        await table.all_in(pilot)
+        pilot.app.activity.unflash()
+        await pilot.pause()
+        assert "loading" not in screen_text(pilot.app)
+
+
+async def test_esc_while_a_model_loads_leaves_its_answer_out_until_it_is_asked_for_again(folder: Path) -> None:
+    table = Table(folder, auto=False, sequential=True, prepare=says(calm="yes", hot="no"))
+
+    async def load(number: int) -> FakeBackend:
+        await table.wait_until(pilot, lambda: len(table.opened) == number)
+        backend = table.backends[table.opened[-1]]
+        backend.ready()
+        return backend
+
+    async with table.run(loads=False) as pilot:
+        await load(1)
+        await load(2)
+        await table.wait_until(pilot, lambda: pilot.app.state.ready)
+        pilot.app.prompt.insert("Well?")
+        await pilot.press("enter")
+        await table.wait_until(pilot, lambda: len(table.opened) == 3)
+        await pilot.press("escape")
+        await load(3)
+        await table.all_in(pilot)
+        assert screen_text(pilot.app).count("not asked") == 2
+        await pilot.press("l")
+        assert "a asks again" in screen_text(pilot.app)
+        await pilot.press("a")
+        for number in (4, 5):
+            backend = await load(number)
+            await table.wait_until(pilot, lambda backend=backend: bool(backend.running))
+            backend.finish()
+        await table.all_in(pilot)
+        assert "yes" in screen_text(pilot.app)
+        await pilot.press("l")
+        assert len(lines(table, "vote")) == 1

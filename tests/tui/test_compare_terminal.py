@@ -60,7 +60,11 @@ def test_a_worker_that_is_killed_leaves_the_screen_and_the_other_alone(start: St
     victim, other = workers(terminal)
     victim.kill()
     terminal.wait_for("the engine stopped")
-    terminal.type(b"\tAgain?\r")
+    terminal.type(b"\t")
+    terminal.wait_for("ask")
+    terminal.type(b"Again?")
+    terminal.wait_for("?")
+    terminal.type(b"\r")
     terminal.wait_until(lambda: len(lines(tmp_path, "answer")) == 4)
     assert [line.get("error") for line in lines(tmp_path, "answer")] == [None] * 4
     assert other.pid in [worker.pid for worker in workers(terminal)]

@@ -91,6 +91,17 @@ async def test_what_covers_a_view_does_not_let_keys_act_on_the_chat_below(desk: 
         assert pilot.app.chat.turns == before  # type: ignore[attr-defined]
 
 
+async def test_there_is_one_palette_also_below_the_help(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await open_palette(desk, pilot)
+        await pilot.press("f1", "ctrl+p")
+        await pilot.pause()
+        assert [type(screen).__name__ for screen in pilot.app.screen_stack[1:]] == ["CommandPalette", "HelpScreen"]
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert len(pilot.app.screen_stack) == 1
+
+
 async def test_every_command_is_offered(desk: Desk) -> None:
     async with desk.run() as pilot:
         offered = {offer.title for offer in offers(pilot.app)}

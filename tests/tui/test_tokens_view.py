@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 from tokens_oracle import CHANCES, FIRST_ID, PIECES, Oracle, converse, open_tokens
 
-from lmlab.backends import Spell
+from lmlab.backends import Constraint, Spell
 from lmlab.errors import EngineStopped
 from lmlab.store import Reply
 from lmlab.tui.app import ChatApp
@@ -240,6 +240,27 @@ async def test_enter_on_a_candidate_branches_and_the_reply_streams_in_the_chat(d
         assert first.id in [turn.id for turn in chat.siblings(branched)]
 
 
+async def test_what_a_grammar_forced_is_not_laid_to_the_sampler(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        pilot.app.chat.set_sampling("temperature", 0)
+        pilot.app.chat.constraint = Constraint("gbnf", 'root ::= "The" .*')
+        await opened(desk, pilot)
+        await press(pilot, "right")
+        assert re.search(r"rank \d · .* % raw → by the grammar", part(pilot, "#weighed"))
+        assert "held to a grammar" in part(pilot, "#tokens-title")
+
+
+async def test_the_facts_of_a_token_stay_on_their_line(desk: Desk) -> None:
+    async with desk.run(size=(80, 24)) as pilot:
+        pilot.app.chat.set_sampling("temperature", 0)
+        await opened(desk, pilot)
+        await press(pilot, "right")
+        lines = part(pilot, "#weighed").split("\n")
+        assert re.search(r"rank \d · .* raw → removed by", lines[1])
+        assert "raw" in lines[2]
+        assert "temperature" in lines[2]
+
+
 async def test_the_likeliest_other_token_is_chosen_first(desk: Desk) -> None:
     async with desk.run() as pilot:
         view, _ = await opened(desk, pilot)
@@ -402,10 +423,23 @@ async def test_an_engine_that_fails_is_said_in_place_of_the_bars_and_the_next_to
         desk.backend.ask_error = EngineStopped("the engine stopped: killed by signal 9")
         await press(pilot, "right")
         assert "killed by signal 9" in part(pilot, "#weighed")
+        await press(pilot, "tab", "enter")
+        assert "killed by signal 9" in part(pilot, "#tokens-legend")
         desk.backend.ask_error = None
         await press(pilot, "right")
         assert "token 3 of 14" in part(pilot, "#weighed")
         assert len(oracle.looks) == 2
+
+
+async def test_a_reply_that_failed_says_so_and_without_tokens_there_is_no_branch(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "What is the capital of France?")
+        desk.backend.crash(EngineStopped("the engine stopped: killed by signal 9"))
+        await desk.settle(pilot)
+        await open_tokens(desk, pilot)
+        assert "0 tokens · failed" in part(pilot, "#tokens-title")
+        await press(pilot, "tab", "enter")
+        assert "there is no token to branch from" in part(pilot, "#tokens-legend")
 
 
 async def test_a_model_that_is_loaded_anew_is_asked_anew(desk: Desk) -> None:

@@ -163,6 +163,20 @@ async def test_while_a_reply_streams_the_key_that_stops_it_is_said(desk: Desk) -
         assert "ctrl+c stop" not in screen_text(pilot.app)
 
 
+async def test_a_chat_whose_end_another_program_pruned_goes_on_from_what_is_left(desk: Desk) -> None:
+    desk.remember_turns(2)
+    async with desk.run() as pilot:
+        app = app_of(pilot)
+        desk.store.prune(app.chat.turns[-2].id)
+        app.prompt.insert("And then?")
+        await press(pilot, "enter")
+        assert "go on from another message of the tree" in " ".join(screen_text(app).split())
+        assert app.prompt.text == "And then?"
+        await press(pilot, "f3", "end", "enter", "enter")
+        await desk.wait_until(pilot, lambda: bool(desk.backend.running))
+        assert path(pilot)[:3] == ["message 0", "reply 0", "And then?"]
+
+
 async def test_an_edit_whose_place_was_pruned_is_kept_until_that_is_back(desk: Desk) -> None:
     turns = plant(desk)
     async with desk.run() as pilot:

@@ -137,12 +137,19 @@ def _prompt(prompt: PromptOf, report: Report, duel: Duel | None) -> Iterator[str
         yield f'<p class="note">{_escaped(" · ".join(part for part in (named, expected) if part))}</p>'
     yield f'<pre dir="auto">\n{_escaped(prompt.text)}</pre>'
     for asked in prompt.asked:
-        yield f'<details><summary class="note">as it was asked</summary><pre dir="auto">\n{_escaped(asked)}</pre></details>'
+        said = f"as {_escaped(_those_asked(prompt, asked, report))} got it"
+        yield f'<details><summary class="note">{said}</summary><pre dir="auto">\n{_escaped(asked)}</pre></details>'
     for case in prompt.cases:
         if len(prompt.cases) > 1:
             yield f"<h4>Repeat {case.repeat + 1}</h4>"
         yield from _case(case, report)
     yield "</div></details>"
+
+
+def _those_asked(prompt: PromptOf, asked: str, report: Report) -> str:
+    """Return the variants that got the prompt in this way."""
+    answers = [answer for case in prompt.cases for answer in case.answers if answer is not None]
+    return ", ".join(report.labels[one] for one in sorted({each.variant for each in answers if each.asked == asked}))
 
 
 def _outcome(prompt: PromptOf, report: Report, duel: Duel | None) -> tuple[str, str]:

@@ -15,7 +15,9 @@ from typing import Literal, TypeAlias
 from lmlab.lab.compare.answer import Answer
 from lmlab.lab.compare.record import Record
 from lmlab.lab.compare.standing import bad_count, points_of
-from lmlab.lab.statistics import WinRate, clustered_wilson, paired_bootstrap, prompt_outcomes, win_rate
+from lmlab.lab.statistics import WinRate, clustered_wilson, more_needed, paired_bootstrap, prompt_outcomes, win_rate
+
+_ALPHA = 0.05
 
 MeasureKind: TypeAlias = Literal["votes", "judge", "check", "score"]
 
@@ -45,7 +47,8 @@ class Mean:
 class Duel:
     """Two variants by one measure. ``rate`` counts prompts that ``first`` won, lost and tied; its p is exact.
 
-    ``adjusted`` is that p by Holm's method, where several pairs are tested. ``mean`` is the mean difference, first minus
+    ``adjusted`` is that p by Holm's method, where several pairs are tested; ``more`` is how many more prompts would decide
+    it beside so many tests, as ``more_needed`` has it. ``mean`` is the mean difference, first minus
     second, with its bootstrap interval; of votes and verdicts, which have no scale, there is none. ``differences`` are
     the mean ones of the prompts, by ``Case.question``.
     """
@@ -54,6 +57,7 @@ class Duel:
     second: int
     rate: WinRate
     adjusted: float
+    more: int | None
     mean: float | None
     low: float | None
     high: float | None
@@ -184,6 +188,7 @@ def _duels(count: int, points: Callable[[int, int], Points], *, scaled: bool) ->
                 *pair,
                 rate=rates[pair],
                 adjusted=adjusted[pair],
+                more=0 if adjusted[pair] <= _ALPHA else _more(rates[pair], len(found)),
                 mean=fsum(each.values()) / len(each) if each and scaled else None,
                 low=interval.low if interval else None,
                 high=interval.high if interval else None,
@@ -192,6 +197,11 @@ def _duels(count: int, points: Callable[[int, int], Points], *, scaled: bool) ->
             )
         )
     return tuple(duels)
+
+
+def _more(rate: WinRate, pairs: int) -> int | None:
+    """Return how many more prompts would decide a pair as the first in Holm's order, so wherever in it that comes."""
+    return more_needed(rate.wins, rate.losses, rate.ties, alpha=_ALPHA / pairs)
 
 
 def holm(chances: Mapping[tuple[int, int], float]) -> dict[tuple[int, int], float]:

@@ -95,7 +95,7 @@ def _statistics(report: Report, kinds: set[MeasureKind]) -> Iterator[str]:
     if len(report.labels) > 2:
         yield (
             "With several pairs of variants, p is also given by Holm's method (1979), over the pairs of one measure; "
-            "conclusions go by it."
+            "conclusions, and how many more prompts would reach one, go by it."
         )
     yield (
         "“About N more prompts” is how many would make the test significant with a chance of 80 %, should the share "

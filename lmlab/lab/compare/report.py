@@ -118,6 +118,7 @@ class Report:
                     "first": labels[duel.first],
                     "second": labels[duel.second],
                     **asdict(duel.rate),
+                    "more": duel.more,
                     "decided": duel.rate.decided,
                     "p_adjusted": duel.adjusted,
                     "difference": duel.mean,

@@ -117,8 +117,8 @@ def conclusion(duel: Duel, measure: Measure, labels: Sequence[str]) -> str:
     if duel.adjusted <= 0.05:
         return f"{ahead} {_AHEAD[measure.kind]} {behind}: it won {count}."
     said = f"No difference is shown between {first} and {second}: {ahead} won {count}"
-    if rate.more:
-        said += f"; about {rate.more:,} more prompt{'s' if rate.more > 1 else ''} would decide it, should it go on so"
+    if duel.more:
+        said += f"; about {duel.more:,} more prompt{'s' if duel.more > 1 else ''} would decide it, should it go on so"
     return said + "."
 
 

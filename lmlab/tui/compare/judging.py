@@ -61,8 +61,8 @@ class Judging(App[int]):
         if self.state.vote is not None:
             self.activity.flash("this prompt has its vote: u votes again, n goes on")
             return
-        if any(live.answer is not None and live.answer.error is not None for live in self.state.answers):
-            self.activity.flash("an answer failed, and a vote would count that: a asks again")
+        if any(live.answer is None or live.answer.error is not None for live in self.state.answers):
+            self.activity.flash("an answer is missing, and a vote would count that: a asks again")
             return
         try:
             self.state.vote = self.sitting.comparison.vote(

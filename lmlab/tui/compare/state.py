@@ -21,7 +21,8 @@ from lmlab.tui.state import Clock, LiveText
 class LiveAnswer:
     """The answer of one variant, as far as it has come. Times are the clock's; ``asked`` is when its worker could begin.
 
-    ``text`` is what streams: of several candidates the first. ``answer`` is there once it has ended.
+    ``text`` is what streams: of several candidates the first. ``answer`` is there once it has ended. ``left_out``: the
+    case was over before it was asked for.
     """
 
     text: LiveText = field(default_factory=LiveText)
@@ -34,6 +35,7 @@ class LiveAnswer:
     prefilled: int = 0
     selector: str | None = None
     answer: Answer | None = None
+    left_out: bool = False
 
     @property
     def ended(self) -> bool:
@@ -77,8 +79,8 @@ class CompareState:
 
     @property
     def incomplete(self) -> bool:
-        """Whether an answer failed or was stopped, so that it may be asked for again."""
-        return any(live.answer is not None and not live.answer.ended for live in self.answers)
+        """Whether an answer failed, was stopped or left out, so that it may be asked for again."""
+        return any(live.answer is None or not live.answer.ended for live in self.answers)
 
     @property
     def failed_answers(self) -> int:
@@ -110,6 +112,8 @@ class CompareState:
                 self._said.append(str(error))
             case CaseOver():
                 self.asking = False
+                for live in self.answers:
+                    live.left_out = not live.ended
 
     def _count(self, answer: Answer) -> None:
         what = (answer.key, answer.variant)

@@ -54,6 +54,8 @@ def answer_lines(live: LiveAnswer, contender: Contender, *, hidden: bool) -> lis
 
 
 def _under_way(live: LiveAnswer) -> str:
+    if live.left_out:
+        return "not asked"
     if live.selector is not None:
         return f"{one_line(live.selector, 40)} chooses"
     if not live.started:

@@ -16,6 +16,7 @@ from textual.widget import Widget
 
 from lmlab.backends import Distribution, Event, EventSink, Failed, ModelInfo, Spelled
 from lmlab.errors import LmlabError, UsageError
+from lmlab.lab.constraints import called
 from lmlab.store import Turn
 from lmlab.tui.keys import Hint
 from lmlab.tui.screens.view import ChatView
@@ -175,6 +176,7 @@ class TokensView(ChatView):
     def _show(self) -> None:
         state = self.state
         reading, looks = state.reading, state.looks
+        constraint = reading.reply.constraint
         self._text.show(reading)
         self._title.show(reading, self._question())
         self._weighed.show(
@@ -185,6 +187,7 @@ class TokensView(ChatView):
                 row=state.row if state.part == "weighed" else None,
                 late=self._late,
                 trouble=looks.trouble if reading.places else _nothing_yet(reading.streaming),
+                held=None if constraint is None else called(constraint),
             )
         )
         self._sliders.show(SlidersView(state.knobs, state.knob if state.part == "knobs" else None, state.typed))
@@ -299,8 +302,10 @@ class TokensView(ChatView):
         """Go on from the candidate selected instead of the token that was drawn; the view gives way to the reply."""
         state = self.state
         chosen, turn, at = state.chosen, state.reading.turn, state.reading.at
-        if chosen is None:
-            state.note = Note("this token is still being looked at")
+        if not state.reading.places:
+            state.note = Note("there is no token to branch from")
+        elif chosen is None:
+            state.note = Note(state.looks.trouble or "this token is still being looked at")
         elif chosen.token == state.reading.drawn:
             state.note = Note("this is the token that was drawn: choose another one to branch from")
         elif chosen.end:

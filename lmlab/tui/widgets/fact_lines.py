@@ -36,10 +36,11 @@ class FactLines(Widget):
 
     def height_in(self, width: int) -> int:
         """Return how many lines it takes, ``width`` cells wide."""
-        return self._content(width).get_height({}, width) if self._lines or self._error else 0
+        return self.get_content_height(self.size, self.size, width) if self._lines or self._error else 0
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return self._content(width).get_height({}, width)
+        # In a window of a few cells no width is left, and text wraps at no less than one.
+        return self._content(width).get_height({}, max(1, width))
 
     def render(self) -> Content:
         return self._content(self.content_size.width)

@@ -114,6 +114,19 @@ def test_holms_method() -> None:
     assert holm({(0, 1): 0.8, (0, 2): 0.9}) == {(0, 1): 1.0, (0, 2): 1.0}
 
 
+def test_more_prompts_are_named_that_decide_it_beside_all_pairs(record: Record) -> None:
+    for number in range(6):
+        record.add(Vote(f"k{number}", f"q{number}", 0, (A, B, C), "win", A))
+    keys = {f"k{number}" for number in range(6)}
+    alone, beside = by_votes(record, keys, [A, B]), by_votes(record, keys, [A, B, C])
+    assert alone is not None
+    assert beside is not None
+    # Six of six: p = 0.031, which is 0.094 of three pairs; seven of seven are 0.047 there.
+    assert alone.duels[0].more == 0
+    assert [round(duel.adjusted, 3) for duel in beside.duels] == [0.094, 0.094, 1.0]
+    assert [duel.more for duel in beside.duels] == [1, 1, None]
+
+
 def test_figures_leave_out_what_failed() -> None:
     answers = [
         answer(

@@ -169,6 +169,26 @@ def test_nothing_shown_is_said_with_how_many_more_would_show_it(desk: Desk) -> N
     )
 
 
+def test_of_one_prompt_it_is_not_spoken_as_of_several(desk: Desk) -> None:
+    desk.prepare = says({"a": "yes", "b": "no", "c": "no"})
+    plans = [desk.plan(name) for name in "abc"]
+    report = desk.study(prompts("1"), *plans, scorers=(parse_selector("regex:yes"),))
+    assert report is not None
+    text = "\n".join(text_lines(report))
+    assert "a won 1 of 1 prompt that was decided" in text
+    assert "b and c are not told apart: the one prompt ties." in text
+
+
+def test_a_page_says_who_got_a_prompt_in_which_words(desk: Desk) -> None:
+    file = desk.folder / "sums.md"
+    file.write_text(CHECKED)
+    desk.prepare = says({"a": "It is 4", "b": "It is 5"})
+    task = Task(Renderer(load(str(file), None)))
+    report = desk.study(list(cases(rows({"question": "2+2"}))), desk.plan("a", task=task), desk.plan("b", task=task))
+    assert report is not None
+    assert "as a, b got it" in Page("\n".join(html_lines(report))).text
+
+
 def test_few_prompts_are_shown_with_their_answers(desk: Desk) -> None:
     desk.prepare = says({"a": "yes\nindeed", "b": "no"})
     report = desk.study(prompts("Is it?"), desk.plan("a"), desk.plan("b"))

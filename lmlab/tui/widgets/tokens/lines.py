@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 from textual.widget import Widget
 
+from lmlab.lab.constraints import called
 from lmlab.terminal_text import one_line
 from lmlab.tui.format import count
 from lmlab.tui.status import short_name
@@ -34,6 +35,10 @@ class TitleLine(Widget):
         which = f"{'‹' if number > 1 else ' '} reply {number} of {total} {'›' if number < total else ' '}"
         parts = [one_line(short_name(reply.model), _MODEL_CELLS)] if reply.model else []
         parts.append(count(len(reply.tokens), "token"))
+        if reply.constraint is not None:
+            parts.append(f"held to a {called(reply.constraint)}")
+        if reply.finish_reason == "error":
+            parts.append("failed")
         if reading.streaming:
             parts.append("it streams")
         elif (value := perplexity(reply.logprobs or ())) is not None:

@@ -26,7 +26,8 @@ class WeighedView:
     """``seen`` is one place of a reply of ``count`` tokens; ``stage`` the stage chosen, None for the last.
 
     ``row`` is the place of the candidate that has the keys; None when they are elsewhere. ``late``: another token
-    has been selected for a while and is still being looked at. ``trouble`` says why there is nothing to see.
+    has been selected for a while and is still being looked at. ``trouble`` says why there is nothing to see. ``held`` is
+    what the reply was held to, a grammar or a schema: the stages do not know of it.
     """
 
     seen: Seen | None = None
@@ -35,6 +36,7 @@ class WeighedView:
     row: int | None = None
     late: bool = False
     trouble: str | None = None
+    held: str | None = None
 
 
 class Weighed(Widget):
@@ -107,7 +109,11 @@ class Weighed(Widget):
         alternatives = distribution.alternatives
         pin = next((row for row, one in enumerate(alternatives) if one.token == view.seen.place.drawn), None)
         drawn = None if pin is None else alternatives[pin]
-        head = [self._title(view.seen, drawn, width), _facts(drawn), *shape.head()]
+        head = [
+            self._title(view.seen, drawn, width),
+            _facts(drawn, view.held).truncate(width, ellipsis=True),
+            *shape.head(),
+        ]
         room = self.content_size.height - len(head)
         self._window = window(len(alternatives), room, view.row, pin, self._start)
         self._start = self._window.start
@@ -155,13 +161,13 @@ class Weighed(Widget):
         return Content.assemble((fit(name, room), ".weighed--title"), " ", (place, ".weighed--quiet"))
 
 
-def _facts(drawn: Alternative | None) -> Content:
+def _facts(drawn: Alternative | None, held: str | None) -> Content:
     """Return where the token that was drawn stood, and what the sampler made of it."""
     if drawn is None:
         return Content.styled("candidates to go on with instead", ".weighed--quiet")
     rank = f"rank {drawn.rank + 1:,}"
     if drawn.removed_by is not None:
-        end = f"removed by {drawn.removed_by}"
+        end = f"removed by {drawn.removed_by}" if held is None else f"by the {held}"
     else:
         end = f"{percent(drawn.probabilities[-1]).strip()} % kept"
     return Content.styled(f"{rank} · {percent(drawn.probabilities[0]).strip()} % raw → {end}", ".weighed--quiet")
