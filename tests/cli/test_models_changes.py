@@ -151,7 +151,11 @@ def test_a_stopped_download_says_how_to_go_on(lmlab: Lmlab, monkeypatch: pytest.
         raise DownloadError("the download was cancelled")
 
     monkeypatch.setattr("lmlab.cli.models_changes.resolve", stop)
-    outcome = lmlab("models", "pull", "hf:a/b:Q4_K_M")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = lmlab("models", "pull", "hf:a/b:Q4_K_M")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (outcome.code, outcome.out) == (130, "")
     assert outcome.err == "lmlab: stopped; the same command goes on from here\n"
 
