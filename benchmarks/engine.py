@@ -3,7 +3,7 @@
     python benchmarks/engine.py all                        # the whole table, in Markdown
     python benchmarks/engine.py shared [--turns 3] [--models smollm2] [--scale 1.0] [--json FILE]
 
-The rows are decode, shared, bestof, document, batched, smooth, lookup, memory, classify, volume, reshape and compare; their
+The rows are decode, shared, bestof, document, batched, smooth, lookup, memory, classify, volume, reshape, branches and compare; their
 modules in rows/ say what each does. Run build_llama_tools.py first, and let the machine do nothing else. Each row takes up to four
 minutes on two cores; --scale 0.1 tries one out with a tenth of its tokens, whose figures mean nothing.
 """
@@ -17,7 +17,21 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rows import batched, bestof, classify, compare, document, lookup, memory, reshape, shared, single, smooth, volume
+from rows import (
+    batched,
+    bestof,
+    branches,
+    classify,
+    compare,
+    document,
+    lookup,
+    memory,
+    reshape,
+    shared,
+    single,
+    smooth,
+    volume,
+)
 from sides import TOOLS
 from table import NotMeasured, Row, Setting, markdown
 
@@ -38,6 +52,7 @@ ROWS: dict[str, tuple[Callable[[Setting], Iterator[Row]], tuple[str, ...]]] = {
     "classify": (classify.measure, (SMOLLM2, GEMMA)),
     "volume": (volume.measure, (SMOLLM2,)),
     "reshape": (reshape.measure, (GEMMA,)),
+    "branches": (branches.measure, (SMOLLM2, GEMMA)),
     "compare": (compare.measure, (SMOLLM2,)),
 }
 

@@ -144,7 +144,8 @@ def main() -> None:
     model = resolve(arguments.model, paths=Paths.find(), config=Config()).path
     report("lmlab --version", version_s())
     paints, readies = [], []
-    with tempfile.TemporaryDirectory() as home:
+    # A worker may still be writing a snapshot when its terminal is closed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         os.environ.pop("LMLAB_HOME", None)
         for _ in range(5):
             terminal, painted, ready = start_chat(model, home)

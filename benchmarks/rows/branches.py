@@ -1,12 +1,14 @@
 """Switching between two branches of a long conversation: the time from asking for a reply to its first token.
 
 A chat as the program has it, with its store, over a real worker. Both branches share the first of three exchanges and
-differ in the two after it; each turn goes on from the end of the one that was not in use, with another short question.
+differ in the two after it; each turn takes up the one that was not in use: for another reply to its last message, and for
+a further short question. What the question's own tokens cost is shown by asking one more without switching.
 """
 
 from __future__ import annotations
 
 import queue
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +18,8 @@ import texts
 from sides import token_counter
 from table import Row, Setting
 
-from lmlab.backends import Failed, Finished, LocalBackend, Token
+from lmlab.backends import Failed, Finished, Token
+from lmlab.backends.local import LocalBackend
 from lmlab.lab.chat import Chat, ChatEvent
 from lmlab.lab.events import ModelFailed
 from lmlab.sampling import SamplingParams
@@ -39,24 +42,22 @@ def measure(setting: Setting) -> Iterator[Row]:
             talk.finish()
             leaves.append(talk.tell(parts[EXCHANGES + 1 : 2 * EXCHANGES - 1]))
             held = talk.chat.turns[-1].reply
-            values = []
+            again, further, same = [], [], []
             for switch in range(setting.turns or SWITCHES):
                 talk.chat.select(leaves[switch % 2])
-                values.append(1000 * talk.ask(texts.QUESTIONS[switch % len(texts.QUESTIONS)]))
-                leaves[switch % 2] = talk.chat.turns[-1]
+                again.append(1000 * talk.regenerate())
+                talk.chat.select(leaves[(switch + 1) % 2])
+                further.append(1000 * talk.ask(texts.QUESTIONS[switch % len(texts.QUESTIONS)]))
+                same.append(1000 * talk.ask(texts.QUESTIONS[(switch + 1) % len(texts.QUESTIONS)]))
         finally:
             talk.close()
     tokens = held.context_used if held is not None and held.context_used else 0
-    yield Row(
-        "another branch of a conversation: time to first token",
-        setting.ref,
-        "nothing",
-        GOAL_MS,
-        tuple(values),
-        f"each branch {tokens:,} tokens at first",
-        unit="ms",
-        at_most=True,
-    )
+    work = f"another branch of a conversation of {tokens:,} tokens: first token of"
+    for what, values, detail in (
+        ("another reply", again, "nothing to read but the last token"),
+        ("a further question", further, f"a question without switching: {statistics.median(same):.0f} ms"),
+    ):
+        yield Row(f"{work} {what}", setting.ref, "nothing", GOAL_MS, tuple(values), detail, unit="ms", at_most=True)
 
 
 class _Talk:
@@ -84,6 +85,12 @@ class _Talk:
         """Return the seconds from the message to the first token of its reply, which then comes to its end."""
         begin = time.perf_counter()
         self.chat.send(text)
+        return self.finish() - begin
+
+    def regenerate(self) -> float:
+        """Return the seconds from asking for another reply to its first token."""
+        begin = time.perf_counter()
+        self.chat.regenerate()
         return self.finish() - begin
 
     def finish(self) -> float:
