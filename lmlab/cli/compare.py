@@ -323,6 +323,8 @@ class _Job:
             if figures.failed:
                 count = "1 answer" if figures.failed == 1 else f"{figures.failed:,} answers"
                 say(f"{label}: {count} failed: {figures.first_failure}")
+        if not found.prompts and found.divergences and all(line["figures"] is None for line in found.divergences):
+            return report.FAILED
         return _FAILED if found.failed else 0
 
 

@@ -11,6 +11,7 @@ from lmlab.errors import UsageError
 from lmlab.lab.conversation import compose
 from lmlab.lab.message_prompt import MessagePrompt, answer_reader, fitting
 from lmlab.sampling import SamplingParams
+from lmlab.settings import expanded
 from lmlab.store import Attachment, TemplateUse, Turn
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class ChatPrompts:
             return
         from lmlab.prompting import Approach
 
+        path = expanded(name)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # A pipe would be waited for, and nothing else would be done meanwhile.
+            raise UsageError(f"{name} is not an ordinary file: give a template's file, or its name")
         approach = approach or Approach()
         self.current = MessagePrompt.load(name, approach, variables or {}, self._folder)
         self._wanted = approach

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lmlab.memory import OWN, STEP, ContextShape, available_memory, estimate
 from lmlab.models.header import GgufHeader
 from lmlab.models.hyperparameters import vocabulary
 from lmlab.models.kv_size import kv_shape
-from lmlab.worker.memory import OWN, STEP, ContextShape, available_memory, estimate
 from lmlab.worker.messages import DEFAULT_CONTEXT, LoadSpec
 
 __all__ = ["Fit", "MemoryNeeds", "available_memory", "memory_needs"]

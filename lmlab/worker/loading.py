@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from lmlab import memory
 from lmlab.engine import Drafting, Engine, Scales, reuse_policy
 from lmlab.engine.draft import DraftModel
 from lmlab.errors import ModelLoadError, TemplateError, UsageError
 from lmlab.llama import Adapters, Context, Library, Model
 from lmlab.llama.compatibility import check_draft
 from lmlab.sampling import recommended
-from lmlab.worker import memory
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.messages import LOOKUP, Layout, LoadSpec, ModelInfo
 from lmlab.worker.model_identity import SnapshotKey, file_identity, rope_parameters

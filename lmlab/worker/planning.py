@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from lmlab import memory
 from lmlab.engine import KEPT_PREFIXES, reuse_policy
 from lmlab.errors import ModelLoadError
 from lmlab.llama import Context, FileHeader, Model, read_file_header
 from lmlab.llama.context import WHOLE_TYPES
 from lmlab.llama.ranking import RankContext
-from lmlab.worker import memory
+from lmlab.memory import MemoryNeed
 from lmlab.worker.load_log import LoadLog
-from lmlab.worker.memory import MemoryNeed
 from lmlab.worker.messages import DEFAULT_CONTEXT, LOOKUP, LoadSpec
 
 BATCH = 2048

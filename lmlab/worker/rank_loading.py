@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from lmlab import memory
 from lmlab.errors import ModelLoadError
 from lmlab.llama import FileHeader, Library, Model, read_file_header
 from lmlab.llama.ranking import CHUNK, RankContext, RankHead, rank_head, reads_whole
-from lmlab.worker import memory
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.loading import default_threads, layout_of, model_info, prompt_encoder, quoting
 from lmlab.worker.messages import LoadSpec

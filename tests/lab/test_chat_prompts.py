@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -322,3 +323,10 @@ def test_names_are_completed(desk: Desk) -> None:
     assert complete("/var ", chat=desk.chat) == []
     slash.run(desk.chat, "/template sums")
     assert complete("/var u", chat=desk.chat) == ["/var unit "]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_no_template(desk: Desk, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    with pytest.raises(UsageError, match="not an ordinary file"):
+        slash.run(desk.chat, f"/template {tmp_path / 'pipe.md'}")

@@ -11,9 +11,9 @@ from tiny_models import write_encoder, write_llama, write_lora, write_recurrent,
 
 from lmlab.errors import ModelLoadError, UsageError
 from lmlab.llama import Library, read_file_header
+from lmlab.memory import OWN, MemoryNeed
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.loading import Loaded, load
-from lmlab.worker.memory import OWN, MemoryNeed
 from lmlab.worker.messages import LOOKUP, KvType, Layout, LoadSpec, Lora, Snapshots
 from lmlab.worker.planning import Plan, plan
 
@@ -217,7 +217,7 @@ def check_estimate(
     loader: Loader, spec: LoadSpec, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[MemoryNeed, MemoryNeed, Layout]:
     """Compare what the header says and what llama.cpp measures with what loading takes; return all three."""
-    from lmlab.worker import memory
+    from lmlab import memory
 
     seen: list[MemoryNeed] = []
     estimate, largest = memory.estimate, memory.largest_context

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from lmlab.worker import memory
+from lmlab import memory
 from lmlab.worker.divergence.messages import Figures, Measure, Measuring, ModelLoading
 from lmlab.worker.divergence.sides import Side, prepare
 from lmlab.worker.divergence.tally import Tally

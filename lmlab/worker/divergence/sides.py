@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from lmlab import memory
 from lmlab.errors import EngineStopped, ModelLoadError, UsageError
 from lmlab.llama import Adapters, Context, DecodeStatus, Model, read_file_header
 from lmlab.llama.vocabulary_difference import vocabulary_difference
-from lmlab.worker import memory
+from lmlab.memory import MemoryNeed
 from lmlab.worker.divergence.tally import Logits
 from lmlab.worker.divergence.windows import Windows, windows
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.loading import default_threads, quoting
-from lmlab.worker.memory import MemoryNeed
 from lmlab.worker.messages import LoadSpec
 from lmlab.worker.planning import check_generates
 

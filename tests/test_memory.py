@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.worker.load_log import LoadLog
-from lmlab.worker.memory import (
+from lmlab.memory import (
     OWN,
     ContextShape,
     MemoryNeed,
@@ -17,6 +16,7 @@ from lmlab.worker.memory import (
     host_weights,
     largest_context,
 )
+from lmlab.worker.load_log import LoadLog
 
 GB = 10**9
 MIB = 1024 * 1024
