@@ -20,6 +20,7 @@ from lmlab.tui.keys import help_sections
 from lmlab.tui.reading import DocumentRead, DocumentReading
 from lmlab.tui.screens import VIEWS, ChatView, HelpScreen
 from lmlab.tui.signals import suspended
+from lmlab.tui.view_keys import view_sections
 from lmlab.tui.widgets.activity import Activity
 from lmlab.tui.widgets.composer import Prompt
 from lmlab.tui.widgets.transcript import Transcript
@@ -145,7 +146,12 @@ class ChatActions(App[int]):
             self.screen.dismiss()
         else:
             commands = [(command.usage, command.help) for command in slash.COMMANDS]
-            self.push_screen(HelpScreen(help_sections(self.keys), commands))
+            usual = help_sections(self.keys)
+            if isinstance(self.screen, ChatView):
+                sections = (*view_sections(self.screen.view), *usual)
+            else:
+                sections = (*usual, *view_sections(None))
+            self.push_screen(HelpScreen(sections, commands))
 
     def begin_edit(self, turn: Turn) -> None:
         """Bring an earlier message back into the composer."""

@@ -10,7 +10,8 @@ from lmlab.errors import UsageError
 from lmlab.tui.keymap import Keymap
 from lmlab.tui.keys import ACTIONS, Hint, Situation, help_sections, hints, keymap
 from lmlab.tui.palette import offers
-from lmlab.tui.screens import VIEWS, HelpScreen
+from lmlab.tui.screens import VIEWS, ChatView, HelpScreen
+from lmlab.tui.view_keys import view_sections
 
 
 def test_the_defaults_are_each_action_s_own_and_stand_every_check() -> None:
@@ -136,3 +137,22 @@ async def test_the_palette_says_the_keys_and_runs_the_actions(desk: Desk) -> Non
         assert found["Quit"].help.endswith(" · ctrl+q")
         await found["Help"].act()  # type: ignore[misc]
         assert isinstance(pilot.app.screen, HelpScreen)
+
+
+@pytest.mark.parametrize(("view", "title"), [("f3", "In the tree"), ("ctrl+t", "In tokens"), ("ctrl+o", "In sessions")])
+async def test_the_help_begins_with_the_keys_of_the_view_that_is_open(desk: Desk, view: str, title: str) -> None:
+    async with desk.run() as pilot:
+        desk.backend.script(["A reply"])
+        await desk.send(pilot, "Hello")
+        desk.backend.finish()
+        await desk.settle(pilot)
+        await pilot.press(view)
+        await desk.wait_until(pilot, lambda: isinstance(pilot.app.screen, ChatView))
+        await pilot.press("f1")
+        await desk.wait_until(pilot, lambda: title in screen_text(pilot.app))
+        assert "Writing" not in screen_text(pilot.app).partition(title)[0]
+
+
+def test_every_view_has_its_keys_in_the_help() -> None:
+    named = [section[0] for name in VIEWS for section in view_sections(name)[:1]]
+    assert len(set(named)) == len(VIEWS)
