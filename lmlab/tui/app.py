@@ -30,7 +30,7 @@ from lmlab.tui.pace import Pace
 from lmlab.tui.palette import Palette
 from lmlab.tui.reading import DocumentRead, DocumentReading
 from lmlab.tui.sampling_changes import SamplingChanges
-from lmlab.tui.screens import ChatView
+from lmlab.tui.screens import ChatView, HelpScreen
 from lmlab.tui.state import Clock, ScreenState
 from lmlab.tui.status import model_line
 from lmlab.tui.widgets.activity import Activity
@@ -179,7 +179,7 @@ class ChatApp(ChatActions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Over the chat, also below the palette or the help, only what does not act on something that is out of sight."""
-        if any(isinstance(screen, ChatView) for screen in self.screen_stack):
+        if any(isinstance(screen, ChatView | HelpScreen) for screen in self.screen_stack):
             return action not in ("regenerate", "slash", "edit", "follow")
         return super().check_action(action, parameters)
 

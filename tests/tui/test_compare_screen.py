@@ -444,3 +444,18 @@ async def test_esc_while_a_model_loads_leaves_its_answer_out_until_it_is_asked_f
         assert "yes" in screen_text(pilot.app)
         await pilot.press("l")
         assert len(lines(table, "vote")) == 1
+
+
+async def test_of_three_variants_the_farewell_tests_all_pairs_together(folder: Path) -> None:
+    texts = {"one": "first", "two": "second", "three": "third"}
+    table = Table(folder, models=tuple(texts), prepare=says(**texts))
+    async with table.run() as pilot:
+        for number in range(6):
+            await table.ask(pilot, f"Which, {number}?")
+            await pilot.press("1", "enter")
+        said = farewell(table.sitting.comparison)
+    # Six of six is p = 0.031 alone; two of three pairs have it, which Holm's method triples.
+    assert said[0].startswith(
+        "one-0 against two-1: won 6 of 6 decided (100%, 95% interval 61% to 100%), no ties, p = 0.094"
+    )
+    assert "p by Holm's method, for all pairs together" in said

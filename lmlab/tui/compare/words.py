@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from dataclasses import replace
 
 from lmlab.lab.compare.comparison import Comparison
 from lmlab.lab.compare.contender import Contender
+from lmlab.lab.compare.measures import by_votes
 from lmlab.lab.compare.standing import bad_count
 from lmlab.models.progress import size_text
 from lmlab.terminal_text import one_line
@@ -96,15 +97,22 @@ def activity(state: CompareState, contenders: Sequence[Contender], *, sequential
 
 
 def standings(comparison: Comparison) -> list[str]:
-    """Return a line for each two variants that somebody voted on, the first's view of it."""
-    votes = comparison.votes
-    if not votes:
+    """Return a line for each two variants that somebody voted on, the first's view of it.
+
+    Of more than two variants the tests are several: their p is Holm's, and so is what would decide them.
+    """
+    votes, contenders = comparison.votes, comparison.contenders
+    found = by_votes(comparison.record, {vote.key for vote in votes}, [one.run for one in contenders])
+    if found is None:
         return []
     lines = []
-    for first, second in combinations(comparison.contenders, 2):
-        rate = comparison.standing(first.index, second.index)
-        if rate.decided or rate.ties:
-            lines.append(f"{one_line(first.label, 40)} against {one_line(second.label, 40)}: {rate.words()}")
+    for duel in found.duels:
+        if duel.rate.decided or duel.rate.ties:
+            names = [one_line(contenders[index].label, 40) for index in (duel.first, duel.second)]
+            rate = replace(duel.rate, p=duel.adjusted, more=duel.more)
+            lines.append(f"{names[0]} against {names[1]}: {rate.words()}")
+    if len(contenders) > 2:
+        lines.append("p by Holm's method, for all pairs together")
     if bad := bad_count(votes):
         lines.append(f"{count(bad, 'prompt')} on which all were bad, counted as ties")
     return lines
