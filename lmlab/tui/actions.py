@@ -6,7 +6,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from textual import on
-from textual.app import App
 from textual.command import CommandPalette
 
 from lmlab.errors import LmlabError
@@ -15,6 +14,7 @@ from lmlab.lab.chat import Chat
 from lmlab.store import Turn
 from lmlab.tui import editor, themes
 from lmlab.tui.editing import MessageEdit
+from lmlab.tui.inbox_app import InboxApp
 from lmlab.tui.keymap import Keymap
 from lmlab.tui.keys import help_sections
 from lmlab.tui.reading import DocumentRead, DocumentReading
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _QUIT_WITHIN_S = 3.0
 
 
-class ChatActions(App[int]):
+class ChatActions(InboxApp):
     """The actions of ``ChatApp``, which makes the widgets."""
 
     chat: Chat
@@ -53,10 +53,6 @@ class ChatActions(App[int]):
 
     def show_keys(self) -> None:
         """Show what works now."""
-        raise NotImplementedError
-
-    def catch_up(self) -> None:
-        """Show what has come."""
         raise NotImplementedError
 
     def show_activity(self) -> None:

@@ -11,7 +11,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.message import Message
 
 from lmlab.errors import LmlabError
 from lmlab.lab import slash
@@ -20,13 +19,11 @@ from lmlab.lab.events import ChatEvent
 from lmlab.lab.slash_complete import complete
 from lmlab.tui import themes, views
 from lmlab.tui.actions import ChatActions
-from lmlab.tui.driver import driver_class
 from lmlab.tui.editing import MessageEdit
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
 from lmlab.tui.keymap import Keymap
 from lmlab.tui.keys import ACTIONS, hints, keymap
-from lmlab.tui.pace import Pace
 from lmlab.tui.palette import Palette
 from lmlab.tui.reading import DocumentRead, DocumentReading
 from lmlab.tui.sampling_changes import SamplingChanges
@@ -71,9 +68,6 @@ class ChatApp(ChatActions):
         Binding("question_mark", "help", show=False),
     ]
 
-    class EventsWaiting(Message):
-        """The inbox has something."""
-
     def __init__(
         self,
         chat: Chat,
@@ -86,18 +80,15 @@ class ChatApp(ChatActions):
         keys: Keymap | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        super().__init__(driver_class=driver_class())
+        super().__init__(inbox, clock)
         self.chat = chat
         self.keys = keys or keymap()
-        self.failure: Exception | None = None
         self.state = ScreenState(clock)
-        self._inbox = inbox
         self._history = history
         self._model_ref = model_ref
         self._model_names = model_names
         self._wanted_theme = theme
         self._changes = SamplingChanges(chat)
-        self._pace = Pace(clock)
         self.transcript = Transcript(chat.prompts.answer_line)
         self.panel = SamplingPanel()
         self.header = Header()
@@ -110,12 +101,6 @@ class ChatApp(ChatActions):
         self.reading = DocumentReading(lambda outcome: self.post_message(DocumentRead(outcome)))
 
     # The screen
-
-    def get_css_variables(self) -> dict[str, str]:
-        for theme in (themes.DARK, themes.LIGHT):
-            if theme.name not in self.available_themes:
-                self.register_theme(theme)
-        return super().get_css_variables()
 
     def compose(self) -> ComposeResult:
         yield self.header
@@ -141,25 +126,13 @@ class ChatApp(ChatActions):
 
     def _begin(self) -> None:
         """The first picture is there and keys are taken: now look for the model."""
-        self._inbox.connect(self._wake)
+        self._inbox.connect(self.wake)
         self._try(lambda: self.chat.open_model(self._model_ref))
 
-    def _wake(self) -> None:
-        """Called on any thread."""
-        self.post_message(self.EventsWaiting())
-
     def on_unmount(self) -> None:
-        self._inbox.connect(None)
         self.reading.stop()
 
     # Events of the chat
-
-    @on(EventsWaiting)
-    def _on_events_waiting(self) -> None:
-        if (wait := self._pace.wait()) > 0:
-            self.set_timer(wait, self.catch_up)
-        else:
-            self.catch_up()
 
     def catch_up(self) -> None:
         """Fold what has come and show it."""
@@ -374,14 +347,3 @@ class ChatApp(ChatActions):
     def _complete(self, line: str) -> list[Offer]:
         found = complete(line, self._model_names, self.chat)
         return [Offer(text, views.command_help(text)) for text in found if text != line]
-
-    # The end
-
-    def _handle_exception(self, error: Exception) -> None:
-        """Keep an unexpected exception for the caller; Textual would print it with every local variable."""
-        if self.failure is None:
-            self.failure = error
-            self._exception = error
-            self._exception_event.set()
-        self._return_code = 1
-        self._close_messages_no_wait()

@@ -102,6 +102,15 @@ class Table:
                     await self.wait_until(pilot, lambda: app.state.ready)
                 yield pilot
 
+    async def load(self, pilot: Pilot[Any]) -> None:
+        """Let each model be loaded in its turn, where the fakes wait to be told."""
+        app = pilot.app
+        assert isinstance(app, CompareApp)
+        for name in dict.fromkeys(self.models):
+            await self.wait_until(pilot, lambda name=name: name in self.backends)  # type: ignore[misc]
+            self.backends[name].ready()
+        await self.wait_until(pilot, lambda: app.state.ready)
+
     async def wait_until(self, pilot: Pilot[Any], predicate: Callable[[], bool]) -> None:
         """Let the app work until ``predicate`` holds."""
         deadline = time.monotonic() + _PATIENCE_S

@@ -52,10 +52,7 @@ async def test_one_prompt_is_answered_in_two_columns(folder: Path) -> None:
 async def test_columns_stream_at_the_same_time_and_show_their_numbers(folder: Path) -> None:
     table = Table(folder, auto=False, prepare=says(calm="one two three four", hot="five six seven eight"))
     async with table.run(loads=False) as pilot:
-        for name in ("calm", "hot"):
-            await table.wait_until(pilot, lambda name=name: name in table.backends)
-            table.backends[name].ready()
-        await table.wait_until(pilot, lambda: pilot.app.state.ready)
+        await table.load(pilot)
         pilot.app.prompt.insert("Count")
         await pilot.press("enter")
         await table.wait_until(pilot, lambda: all(one.running for one in table.backends.values()))
@@ -74,10 +71,7 @@ async def test_columns_stream_at_the_same_time_and_show_their_numbers(folder: Pa
 async def test_a_worker_that_crashes_leaves_the_other_column_alone(folder: Path) -> None:
     table = Table(folder, auto=False, prepare=says(calm="steady as a rock", hot="boom"))
     async with table.run(loads=False) as pilot:
-        for name in ("calm", "hot"):
-            await table.wait_until(pilot, lambda name=name: name in table.backends)
-            table.backends[name].ready()
-        await table.wait_until(pilot, lambda: pilot.app.state.ready)
+        await table.load(pilot)
         pilot.app.prompt.insert("Hold")
         await pilot.press("enter")
         await table.wait_until(pilot, lambda: all(one.running for one in table.backends.values()))
@@ -217,10 +211,7 @@ async def test_sequential_opens_one_worker_after_the_other(folder: Path) -> None
 async def test_esc_stops_and_what_came_stays(folder: Path) -> None:
     table = Table(folder, auto=False, prepare=says(calm="one two three", hot="four five six"))
     async with table.run(loads=False) as pilot:
-        for name in ("calm", "hot"):
-            await table.wait_until(pilot, lambda name=name: name in table.backends)
-            table.backends[name].ready()
-        await table.wait_until(pilot, lambda: pilot.app.state.ready)
+        await table.load(pilot)
         pilot.app.prompt.insert("Count")
         await pilot.press("enter")
         await table.wait_until(pilot, lambda: all(one.running for one in table.backends.values()))
@@ -251,10 +242,7 @@ async def test_what_is_typed_while_answers_come_is_kept(folder: Path) -> None:
         await pilot.press("enter")
         assert pilot.app.prompt.text == "Early"
         assert "still loading" in screen_text(pilot.app)
-        for name in ("calm", "hot"):
-            await table.wait_until(pilot, lambda name=name: name in table.backends)
-            table.backends[name].ready()
-        await table.wait_until(pilot, lambda: pilot.app.state.ready)
+        await table.load(pilot)
         await pilot.press("enter")
         await table.wait_until(pilot, lambda: all(one.running for one in table.backends.values()))
         await pilot.press("tab")

@@ -10,7 +10,6 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
 
 from lmlab.errors import LmlabError
 from lmlab.lab.batch.row import BadRow
@@ -21,10 +20,8 @@ from lmlab.tui.compare import words
 from lmlab.tui.compare.asked import Asked
 from lmlab.tui.compare.judging import Judging
 from lmlab.tui.compare.state import CompareState
-from lmlab.tui.driver import driver_class
 from lmlab.tui.history import History
 from lmlab.tui.inbox import Inbox
-from lmlab.tui.pace import Pace
 from lmlab.tui.screens.help import HelpScreen
 from lmlab.tui.state import Clock
 from lmlab.tui.widgets.activity import Activity
@@ -68,9 +65,6 @@ class CompareApp(Judging):
         Binding("ctrl+d", "leave", show=False),
     ]
 
-    class EventsWaiting(Message):
-        """The inbox has something."""
-
     def __init__(
         self,
         sitting: Sitting,
@@ -82,11 +76,9 @@ class CompareApp(Judging):
         theme: str | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        super().__init__(driver_class=driver_class())
-        self.failure: Exception | None = None
+        super().__init__(inbox, clock)
         self.sitting = sitting
         self.state = CompareState(len(sitting.comparison.contenders), clock)
-        self._inbox = inbox
         self._cases = cases
         self._coming: Case | None = None
         self._of_file = 0
@@ -95,7 +87,6 @@ class CompareApp(Judging):
         self._history = history
         self.blind = blind
         self._theme_wanted = theme
-        self._pace = Pace(clock)
         self._places = [0] * self.state.variants
         self._interrupted_at: float | None = None
         self.asked = Asked()
@@ -110,12 +101,6 @@ class CompareApp(Judging):
         return self.state.failed_answers
 
     # The screen
-
-    def get_css_variables(self) -> dict[str, str]:
-        for theme in (themes.DARK, themes.LIGHT):
-            if theme.name not in self.available_themes:
-                self.register_theme(theme)
-        return super().get_css_variables()
 
     def compose(self) -> ComposeResult:
         yield self.asked
@@ -136,24 +121,10 @@ class CompareApp(Judging):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self._inbox.connect(self._wake)
+        self._inbox.connect(self.wake)
         self.sitting.open()
 
-    def _wake(self) -> None:
-        """Called on any thread."""
-        self.post_message(self.EventsWaiting())
-
-    def on_unmount(self) -> None:
-        self._inbox.connect(None)
-
     # Events
-
-    @on(EventsWaiting)
-    def _on_events_waiting(self) -> None:
-        if (wait := self._pace.wait()) > 0:
-            self.set_timer(wait, self.catch_up)
-        else:
-            self.catch_up()
 
     def catch_up(self) -> None:
         """Fold what has come and show it."""
@@ -358,12 +329,3 @@ class CompareApp(Judging):
 
     def on_descendant_focus(self) -> None:
         self.show_keys()
-
-    def _handle_exception(self, error: Exception) -> None:
-        """Keep an unexpected exception for the caller; Textual would print it with every local variable."""
-        if self.failure is None:
-            self.failure = error
-            self._exception = error
-            self._exception_event.set()
-        self._return_code = 1
-        self._close_messages_no_wait()

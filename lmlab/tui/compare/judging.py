@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from textual import on
-from textual.app import App
 
 from lmlab.errors import LmlabError
 from lmlab.lab.compare.record import VoteKind
 from lmlab.lab.compare.sitting import Sitting
 from lmlab.tui.compare.differing import marked
 from lmlab.tui.compare.state import CompareState
+from lmlab.tui.inbox_app import InboxApp
 from lmlab.tui.widgets.activity import Activity
 from lmlab.tui.widgets.columns import Columns
 
 
-class Judging(App[int]):
+class Judging(InboxApp):
     """The judging half of ``CompareApp``, which makes the widgets."""
 
     sitting: Sitting
