@@ -31,7 +31,8 @@ class Terminal:
             start_new_session=True,
         )
         os.close(slave)
-        self.output = b""
+        # Grows in place: a copy of megabytes at every read would be part of the figures.
+        self.output = bytearray()
 
     def send(self, keys: str) -> float:
         """Type ``keys`` and return the time just before."""
@@ -44,10 +45,10 @@ class Terminal:
         if not select.select([self._master], [], [], seconds)[0]:
             return None
         moment = time.perf_counter()
-        self.output += os.read(self._master, 65536)
+        self.output.extend(os.read(self._master, 65536))
         return moment
 
-    def wait_for(self, seen: Callable[[bytes], bool], *, start: int = 0, limit_s: float = 60) -> float:
+    def wait_for(self, seen: Callable[[bytearray], bool], *, start: int = 0, limit_s: float = 60) -> float:
         """Read until ``seen`` holds for the output from ``start`` on; return the time. Raises TimeoutError."""
         end = time.perf_counter() + limit_s
         while not seen(self.output[start:]):

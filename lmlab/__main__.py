@@ -5,15 +5,21 @@ Asking for the version imports no command; everything else goes to the command l
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from lmlab import __version__
 from lmlab.cli import report, streams
 
+GARBAGE = (5_000, 50, 100)
+"""How often Python looks for garbage in cycles, as gc.set_threshold has it. With Python's own numbers it looks through everything
+every few seconds while a reply streams, which takes 0.1 s, and no key is taken meanwhile."""
+
 
 def main() -> int:
     """Run the command line in ``sys.argv`` and return the exit code."""
+    gc.set_threshold(*GARBAGE)
     os.umask(0o077)
     arguments = sys.argv[1:]
     report.install_hooks()

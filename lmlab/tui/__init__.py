@@ -34,6 +34,7 @@ def run_chat(
     any unexpected exception. How to go on with the session, and what could not be saved, is said on stderr at the end.
     """
     import asyncio
+    import gc
 
     from lmlab.lab.events import SaveFailed
     from lmlab.models.catalogue import ENTRIES
@@ -46,6 +47,8 @@ def run_chat(
     chat = make_chat(inbox.put)
     names = [*aliases, *(entry.name for entry in ENTRIES)]
     app = ChatApp(chat, inbox, History(history), model_ref=model_ref, model_names=names, theme=theme, keys=keys)
+    # What is there by then stays: the collector need not look through it while somebody types.
+    app.at_first_picture = gc.freeze
     try:
         # Not app.run() alone: that makes a loop of its own, and takes interrupts for itself.
         with asyncio.Runner() as runner, answered(app, chat.stop, runner.get_loop()):

@@ -125,8 +125,7 @@ class ChatApp(ChatActions):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        """The first picture is there and keys are taken: now look for the model."""
-        self._inbox.connect(self.wake)
+        self.begin()
         self._try(lambda: self.chat.open_model(self._model_ref))
 
     def on_unmount(self) -> None:

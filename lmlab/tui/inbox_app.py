@@ -5,6 +5,7 @@ Knows nothing of chats or comparisons.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from textual import on
@@ -19,9 +20,9 @@ from lmlab.tui.state import Clock
 
 
 class InboxApp(App[int]):
-    """Subclasses connect ``inbox`` to ``wake`` once they are on the screen, and drain it in ``catch_up``.
+    """Subclasses call ``begin`` once they are on the screen, and drain the inbox in ``catch_up``.
 
-    ``failure`` is the exception that ended it, for whoever ran it.
+    ``failure`` is the exception that ended it, for whoever ran it, who may set what is done ``at_first_picture``.
     """
 
     class EventsWaiting(Message):
@@ -30,12 +31,19 @@ class InboxApp(App[int]):
     def __init__(self, inbox: Inbox[Any], clock: Clock) -> None:
         super().__init__(driver_class=driver_class())
         self.failure: Exception | None = None
+        self.at_first_picture: Callable[[], None] | None = None
         self._inbox = inbox
         self._pace = Pace(clock)
 
     def catch_up(self) -> None:
         """Fold what has come and show it."""
         raise NotImplementedError
+
+    def begin(self) -> None:
+        """The first picture is there and keys are taken: from now on hear of what comes."""
+        if self.at_first_picture is not None:
+            self.at_first_picture()
+        self._inbox.connect(self.wake)
 
     def wake(self) -> None:
         """Called on any thread."""

@@ -35,6 +35,7 @@ def run_compare(
     exception. How the votes stand and where everything is kept is said on stderr at the end.
     """
     import asyncio
+    import gc
 
     from lmlab.lab.compare.sitting import Sitting, SittingEvent
     from lmlab.tui.compare.app import CompareApp
@@ -46,6 +47,8 @@ def run_compare(
     inbox: Inbox[SittingEvent] = Inbox()
     sitting = Sitting(make, inbox.put)
     app = CompareApp(sitting, inbox, cases, History(history), blind=blind, theme=theme)
+    # What is there by then stays: the collector need not look through it while somebody types.
+    app.at_first_picture = gc.freeze
     try:
         # Not app.run() alone: that makes a loop of its own, and takes interrupts for itself.
         with asyncio.Runner() as runner, answered(app, app.stop_asking, runner.get_loop()):

@@ -38,11 +38,12 @@ class Completions(Widget):
         return self._offers[self._index].line if self.display and self._offers else None
 
     def offer(self, offers: Sequence[Offer]) -> None:
+        self.display = bool(offers)
+        # Asked at every key: a layout is most of what a key costs.
         if tuple(offers) != self._offers:
             self._offers = tuple(offers)
             self._index = 0
-        self.display = bool(offers)
-        self.refresh(layout=True)
+            self.refresh(layout=True)
 
     def close(self) -> None:
         self.display = False
