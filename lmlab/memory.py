@@ -5,7 +5,9 @@ Knows nothing of llama.cpp at work: sizes come from a file's header, or from who
 
 from __future__ import annotations
 
+import ctypes
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +25,11 @@ OWN = 128 * 1024 * 1024
 _LEAST_CELL = 512
 """Bytes: no context is tried that has more cells than would fit at this size. llama.cpp keeps a note of 48 bytes for
 each cell even of a context that is only measured."""
+
+_UNLIKE = frozenset({"gemma3n", "graniteswitch", "grok", "minimax-01", "plm"})
+_UNLIKE_PARTS = (".ssm.", ".indexer.")
+"""Architectures, and parts of the keys of others, that keep or compute more than ``estimate`` reckons: states, keys to
+choose by, several streams of activations, scores where flash attention cannot be had, one more layer."""
 
 _CELL_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 _CELL_BYTES |= {"q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}
@@ -62,24 +69,45 @@ def available_memory(root: Path = Path("/"), system: Callable[[], int] | None = 
     return max(0, min([int(free), *_cgroup_rooms(root)]))
 
 
-def _cgroup_rooms(root: Path) -> Iterator[int]:
-    """Yield what is left in each cgroup with a limit that this process is in; none outside Linux."""
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Return the bytes that the cgroups of this process allow it at most; None is no limit."""
+    limits = []
+    for group, version in cgroups("memory", root):
+        limit = _text(group / ("memory.max" if version == 2 else "memory.limit_in_bytes")).strip()
+        # Without a limit the first version says the largest number of pages there could be.
+        if limit.isdecimal() and int(limit) < 1 << 60:
+            limits.append(int(limit))
+    return min(limits, default=None)
+
+
+def cgroups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]]:
+    """Yield the folder of each cgroup that this process is in, and the cgroups' version, 1 or 2; none outside Linux.
+
+    A limit on any group above holds too. In a container the path may be one of the host's, not to be seen here.
+    """
     for line in _text(root / "proc/self/cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if hierarchy == "0":
-            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            mount = root / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            mount, version = root / "sys/fs/cgroup", 2
+        elif controller in controllers.split(","):
+            mount, version = root / "sys/fs/cgroup" / controller, 1
         else:
             continue
-        # A limit on any group above holds too. In a container the path may be one of the host's, not to be seen here.
         folder = mount / path.strip("/")
         for group in (folder, *folder.parents):
-            yield from _room(group, *names)
+            yield group, version
             if group == mount:
                 break
+
+
+def _cgroup_rooms(root: Path) -> Iterator[int]:
+    """Yield what is left in each cgroup with a limit that this process is in."""
+    for group, version in cgroups("memory", root):
+        if version == 2:
+            yield from _room(group, "memory.max", "memory.current", "inactive_file")
+        else:
+            yield from _room(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def _room(group: Path, limit_name: str, usage_name: str, cache_name: str) -> Iterator[int]:
@@ -136,7 +164,8 @@ def estimate(
 
     layers, width, heads = number("block_count"), number("embedding_length"), number("attention.head_count")
     inner = number("feed_forward_length") or number("expert_feed_forward_length")
-    if not layers or not width or not heads or not inner or any(".ssm." in f".{key}" for key in numbers):
+    unlike = architecture in _UNLIKE or any(part in f".{key}" for key in numbers for part in _UNLIKE_PARTS)
+    if not layers or not width or not heads or not inner or unlike:
         return None
     key = number("attention.key_length") or width // heads
     value = number("attention.value_length") or width // heads
@@ -191,3 +220,10 @@ def refusal(path: str, context: int, need: MemoryNeed, available: int, fits: int
 def size(count: int) -> str:
     """Return bytes as people say them."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system. Only glibc keeps as much of it as to matter, and can be asked."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -151,6 +151,9 @@ def test_without_flash_attention_buffers_grow_with_the_heads() -> None:
 def test_a_header_that_does_not_tell_is_not_guessed_at(missing: str) -> None:
     assert estimate("llama", numbers(**{missing: 0}), {}, 1000, 1024, SHAPE, 0) is None
     assert estimate("mamba", numbers() | {"mamba.ssm.state_size": 8}, {}, 1000, 1024, SHAPE, 0) is None
+    assert estimate("llama", numbers() | {"llama.attention.indexer.top_k": 8}, {}, 1000, 1024, SHAPE, 0) is None
+    grok = {key.replace("llama", "grok"): value for key, value in numbers().items()}
+    assert estimate("grok", grok, {}, 1000, 1024, SHAPE, 0) is None
 
 
 def needs(cell: int, fixed: int = 0) -> tuple[list[int], object]:
@@ -225,6 +228,14 @@ def test_what_the_log_says_of_main_memory(monkeypatch: pytest.MonkeyPatch) -> No
     assert (log.devices, log.gpu_layers, log.mapped, log.flash_attention) == (["NVIDIA Something"], 20, True, False)
     log.forget_sizes()
     assert (log.weights, log.kv, log.kv_wanted, log.compute) == (0, 0, 0, 0)
+
+
+def test_the_reason_is_the_last_that_says_one() -> None:
+    log = LoadLog()
+    assert log.reason is None
+    log.take("error", "llama_model_load: error loading model: unsupported model architecture: 'gptj'")
+    log.take("error", "llama_model_load_from_file_impl: failed to load model")
+    assert log.reason == "error loading model: unsupported model architecture: 'gptj'"
 
 
 def test_a_mac_has_one_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,16 @@ def _encoder(path: Path, seed: int, options: Mapping[str, object], *, pooling: i
     return file
 
 
+def write_tensors(
+    path: Path, architecture: str, values: Mapping[str, object], tensors: Mapping[str, np.ndarray], **options: object
+) -> Path:
+    """Write a model of these tensors, with byte-level BPE and ``values`` for metadata by full key."""
+    file = _Writer(path, architecture, "bpe", 0, {**options, "values": values})
+    for name, tensor in tensors.items():
+        file.add_tensor(name, tensor)
+    return file.finish()
+
+
 def write_lora(path: Path, *, architecture: str = "llama", width: int = 32, rank: int = 4, seed: int = 0) -> Path:
     """Write a LoRA adapter for ``write_llama``'s model: it changes the queries and the way down of every block."""
     random = np.random.default_rng(seed)

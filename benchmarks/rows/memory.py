@@ -1,4 +1,4 @@
-"""What a worker holds in memory after work, beyond the model's file, its KV cache and its output buffers. Linux only.
+"""What a worker at rest holds in memory after work, beyond the model's file, its KV cache and its output buffers. Linux only.
 
 Counted as proportional set size, which shares a page between the processes that map it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from sides import DRAWN, Lmlab, sampling, token_counter
 from table import NotMeasured, Row, Setting
 
 from lmlab.backends import TextPrompt
+from lmlab.worker.serving import IDLE_S
 
 PROMPT, CANDIDATES, TOKENS = 1000, 8, 32
 LOGIT = 4
@@ -32,6 +34,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             lmlab.run([TextPrompt(prompt)], sampling(DRAWN, TOKENS), candidates=CANDIDATES)
             lmlab.run([TextPrompt(text) for text in texts.PROMPTS], sampling(DRAWN, TOKENS))
             layout, vocabulary = lmlab.info.layout, lmlab.info.vocabulary
+            time.sleep(2 * IDLE_S)
             held = proportional_bytes(lmlab.pid)
         outputs = layout.outputs * vocabulary * LOGIT
         more = (held - setting.path.stat().st_size - layout.kv - outputs) / 1e6

@@ -154,6 +154,13 @@ class Model:
         )
 
     @property
+    def causal(self) -> bool:
+        """Whether its file lets each token look back only. Of a decoder made to give embeddings it says otherwise; else
+        such a model looks like any other, and would draw from nothing."""
+        architecture = self.metadata("general.architecture")
+        return self.metadata(f"{architecture}.attention.causal") != "false"
+
+    @property
     def chat_template(self) -> str | None:
         """The Jinja2 source in the file, or None for a base model. It can be a mere name, such as ``mistral-v7-tekken``."""
         source = llama_cpp.llama_model_chat_template(self.pointer, None)

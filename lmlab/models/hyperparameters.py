@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -24,12 +25,23 @@ _WINDOW_PERIODS = {
     "exaone4": 4,
     "exaone-moe": 4,
     "smallthinker": 4,
+    "llama4": 4,
+    "afmoe": 4,
+    "cohere2moe": 4,
+    "laguna": 4,
+    "mellum": 4,
+    "muse-glimmer": 4,
     "plamo3": 8,
     "modern-bert": 3,
     "phi3": 1,
 }
 """Of so many layers in a row one sees everything, where the file does not say; from load_swa_pattern's callers."""
-_WHOLE_FIRST = {"smallthinker", "modern-bert"}
+_WHOLE_FIRST = {"smallthinker", "modern-bert", "cohere2moe", "laguna"}
+_FIXED_WINDOWS = {"llama4": 8192, "smallthinker": 4096}
+"""Tokens, whatever window the file says; 0 there is none."""
+_WINDOW_BASE = 10_000.0
+_OTHER_WINDOW_BASE = {"gemma3", "gemma3n", "gemma4", "gemma-embedding", "modern-bert", "plamo3"}
+"""Where the file does not say it, the windowed layers have _WINDOW_BASE; elsewhere they have that of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,10 @@ class Keys:
 
     def number(self, key: str) -> float | None:
         value = self._single.get(self._prefix + key)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        # No number, or an infinite one, is damage; JSON has neither.
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            return None
+        return float(value)
 
     def text(self, key: str) -> str | None:
         value = self._single.get(self._prefix + key)
@@ -115,7 +130,7 @@ def hyperparameters(header: GgufHeader) -> Hyperparameters:
     keys = Keys(header)
     heads = keys.per_layer("attention.head_count")
     usual = _head_size(header.embedding_length, heads)
-    window = keys.whole("attention.sliding_window") or None
+    window = _window(header.architecture, keys)
     return Hyperparameters(
         parameters=header.parameters,
         vocabulary=vocabulary(header),
@@ -135,13 +150,21 @@ def hyperparameters(header: GgufHeader) -> Hyperparameters:
         windowed_layers=_windowed(header, keys) if window else None,
         state_size=keys.whole("ssm.state_size") or None,
         tokenizer=_tokenizer(header.metadata.get),
-        rope=_rope(keys),
+        rope=_rope(keys, _WINDOW_BASE if window and header.architecture in _OTHER_WINDOW_BASE else None),
     )
 
 
 def vocabulary(header: GgufHeader) -> int | None:
     """Return how many tokens there are."""
     return header.lengths.get("tokenizer.ggml.tokens") or Keys(header).whole("vocab_size")
+
+
+def _window(architecture: str, keys: Keys) -> int | None:
+    said = keys.whole("attention.sliding_window")
+    # Files of Llama 4 say nothing and have one; those of SmallThinker without one say nothing.
+    if architecture in _FIXED_WINDOWS and (said or (said is None and architecture == "llama4")):
+        return _FIXED_WINDOWS[architecture]
+    return said or None
 
 
 def _windowed(header: GgufHeader, keys: Keys) -> int | None:
@@ -174,11 +197,11 @@ def _tokenizer(get: Callable[[str], Scalar | None]) -> str | None:
     return f"{kind}/{split}" if isinstance(split, str) and split not in ("", "default") else kind
 
 
-def _rope(keys: Keys) -> Rope:
+def _rope(keys: Keys, window_base: float | None) -> Rope:
     scaling = keys.text("rope.scaling.type")
     return Rope(
         base=keys.number("rope.freq_base"),
-        base_window=keys.number("rope.freq_base_swa"),
+        base_window=keys.number("rope.freq_base_swa") or window_base,
         dimensions=keys.whole("rope.dimension_count"),
         scaling=None if scaling == "none" else scaling,
         factor=keys.number("rope.scaling.factor") or keys.number("rope.scale_linear"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lmlab.models.ggml_types import TENSOR_TYPES
 from lmlab.models.header import GgufHeader
-from lmlab.models.hyperparameters import Keys, PerLayer, hyperparameters
+from lmlab.models.hyperparameters import Hyperparameters, Keys, PerLayer, hyperparameters
 from lmlab.worker.messages import KvType
 
 KV_TYPES: tuple[KvType, ...] = typing.get_args(KvType)
@@ -23,7 +23,12 @@ _ENCODERS = {
 }
 _RECURRENT = {"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"}
 _BOTH_IN_EVERY_LAYER = {"falcon-h1"}
-_OTHER_STATES = ("kda.head_dim", "linear_attention.head_dim")
+_COMPRESSING = {"deepseek4", "glm5-next"}
+"""Keep several caches, each of its own rate."""
+_SWITCHING = {"graniteswitch"}
+"""Have one more layer, of one head, that chooses among adapters."""
+_INTERVALS = {"minimax-01": 8}
+"""Of so many layers in a row one attends, where the file does not say."""
 _GEMMA_3N_KEEPING = 20
 _FLOAT = 4
 
@@ -51,7 +56,7 @@ def kv_shape(header: GgufHeader) -> KvShape | None:
     if header.architecture in _ENCODERS:
         return KvShape(0, 0, 0)
     layers = header.block_count
-    if not layers or layers > 1 << 16:
+    if not layers or layers > 1 << 16 or header.architecture in _COMPRESSING:
         return None
     keys, known = Keys(header), hyperparameters(header)
     recurrent = set(_recurrent_layers(header.architecture, keys, known.kv_heads, layers))
@@ -70,7 +75,10 @@ def kv_shape(header: GgufHeader) -> KvShape | None:
         kept_values += 0 if compressed else heads * (window_value if narrow else value_size)
     if attending and not kept_keys:
         return None
-    return KvShape(kept_keys, kept_values, _state(header, keys, len(recurrent)))
+    if header.architecture in _SWITCHING:
+        kept_keys, kept_values = kept_keys + key_size, kept_values + value_size
+    kept_keys += _indexer_keys(header.architecture, keys, attending)
+    return KvShape(kept_keys, kept_values, _state(header, keys, known, len(recurrent)))
 
 
 def _bytes_each(kind: KvType) -> float:
@@ -82,9 +90,9 @@ _BYTES = {kind.name: kind.block_bytes / kind.block_elements for kind in TENSOR_T
 
 def _recurrent_layers(architecture: str, keys: Keys, kv_heads: PerLayer | None, layers: int) -> Iterator[int]:
     marked = keys.flags("attention.recurrent_layers")
-    interval = keys.whole("full_attention_interval")
+    interval = keys.whole("full_attention_interval") or _INTERVALS.get(architecture)
     trunk = layers - (keys.whole("nextn_predict_layers") or 0)
-    has_state = any(keys.whole(key) for key in ("ssm.state_size", "shortconv.l_cache", *_OTHER_STATES))
+    has_state = any(keys.whole(key) for key in ("ssm.state_size", "shortconv.l_cache", "kda.head_dim"))
     feed_forward = keys.per_layer("feed_forward_length")
     for layer in range(trunk):
         if architecture in _RECURRENT | _BOTH_IN_EVERY_LAYER:
@@ -111,7 +119,19 @@ def _attending(architecture: str, keys: Keys, layers: int, recurrent: set[int]) 
     return [layer for layer in range(keeping) if layer not in recurrent]
 
 
-def _state(header: GgufHeader, keys: Keys, layers: int) -> int | None:
+def _indexer_keys(architecture: str, keys: Keys, attending: list[int]) -> int:
+    """Return the numbers kept of each token to choose by which earlier ones are attended to."""
+    size = keys.whole("attention.indexer.key_length")
+    if not size or not keys.whole("attention.indexer.top_k"):
+        return 0
+    # The others choose what the layer before them chose.
+    owning = keys.flags("attention.indexer.types")
+    first = keys.whole("leading_dense_block_count") or 0 if architecture == "minimax-m3" else 0
+    layers = [layer for layer in attending if layer >= first]
+    return size * sum(1 for layer in layers if owning is None or (layer < len(owning) and bool(owning[layer])))
+
+
+def _state(header: GgufHeader, keys: Keys, known: Hyperparameters, layers: int) -> int | None:
     if not layers:
         return 0
     width = header.embedding_length or 0
@@ -120,8 +140,13 @@ def _state(header: GgufHeader, keys: Keys, layers: int) -> int | None:
         return layers * _FLOAT * width * ((2 if shifts is None else shifts) + head)
     if kernel := keys.whole("shortconv.l_cache"):
         return layers * _FLOAT * width * (kernel - 1)
-    if any(keys.whole(key) for key in _OTHER_STATES):
-        return None
+    heads = _at(known.heads, 0)
+    if header.architecture == "minimax-01":
+        return layers * _FLOAT * heads * (known.head_size or 0) ** 2
+    if head := keys.whole("kda.head_dim"):
+        kernel = keys.whole("ssm.conv_kernel")
+        # Queries, keys and values each pass a convolution.
+        return layers * _FLOAT * heads * head * (3 * (kernel - 1) + head) if kernel else None
     kernel, inner, state = (keys.whole(f"ssm.{key}") for key in ("conv_kernel", "inner_size", "state_size"))
     if not kernel or not inner or not state:
         return None

@@ -13,6 +13,7 @@ _DEVICE = re.compile(r"using device (\S+) \((.+?)\)")
 _OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
 _FLASH = re.compile(r"flash_attn += (\w+)|Flash Attention (enabled|not supported)")
 _MODE = re.compile(r"\(load_mode = (\S+)\)")
+_NO_REASON = "failed to load model"
 
 
 @dataclass(slots=True)
@@ -28,6 +29,11 @@ class LoadLog:
     kv: int = 0
     kv_wanted: int = 0
     compute: int = 0
+
+    @property
+    def reason(self) -> str | None:
+        """What went wrong, as was said last: not that something did."""
+        return next((said for said in reversed(self.errors) if said != _NO_REASON), None)
 
     def forget_sizes(self) -> None:
         """Begin to add up anew."""

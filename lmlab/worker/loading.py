@@ -20,10 +20,11 @@ from lmlab.errors import ModelLoadError, TemplateError, UsageError
 from lmlab.llama import Adapters, Context, Library, Model
 from lmlab.llama.compatibility import check_draft
 from lmlab.sampling import recommended
+from lmlab.worker.faults import settled
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.messages import LOOKUP, Layout, LoadSpec, ModelInfo
 from lmlab.worker.model_identity import SnapshotKey, file_identity, rope_parameters
-from lmlab.worker.planning import BATCH, Plan, check_generates, open_context, plan, sequences
+from lmlab.worker.planning import BATCH, Plan, check_generates, open_context, plan, sequences, ubatch
 from lmlab.worker.prompt import PromptEncoder
 from lmlab.worker.snapshots import SnapshotStore
 from lmlab.worker.template import ChatTemplate
@@ -68,6 +69,7 @@ def load(
     begin = time.perf_counter()
     threads = spec.threads or default_threads()
     model, context, adapters, drafting, layout, gpu_layers = _open(spec, library, log, progress, available(), threads)
+    spec = settled(spec, model)
     context.warm_up(max(model.vocabulary.bos, 0))
     info = model_info(
         spec,
@@ -209,7 +211,9 @@ def _drafting(spec: LoadSpec, model: Model, planned: Plan, size: int, threads: i
         return Drafting(None)
     draft = Model(spec.draft, gpu_layers=spec.gpu_layers, progress=lambda fraction: None, mapped=planned.mapped)
     check_draft(model, draft)
-    context = Context(draft, context=size, sequences=sequences(spec), idle=0, batch=BATCH, threads=threads)
+    context = Context(
+        draft, context=size, sequences=sequences(spec), idle=0, batch=BATCH, threads=threads, ubatch=ubatch(spec)
+    )
     return Drafting(DraftModel(draft, context, vocabulary=model.vocabulary.size))
 
 
@@ -260,7 +264,7 @@ def quoting(log: LoadLog) -> Iterator[None]:
     try:
         yield
     except ModelLoadError as error:
-        detail = f" (it said: {log.errors[-1]})" if log.errors else ""
+        detail = f" (it said: {log.reason})" if log.reason else ""
         raise ModelLoadError(f"{error}{detail}") from None
 
 

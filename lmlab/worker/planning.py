@@ -18,10 +18,11 @@ from lmlab.llama import Context, FileHeader, Model, read_file_header
 from lmlab.llama.context import WHOLE_TYPES
 from lmlab.llama.ranking import RankContext
 from lmlab.memory import MemoryNeed
+from lmlab.worker.faults import check_computed_rightly, settled
 from lmlab.worker.load_log import LoadLog
-from lmlab.worker.messages import DEFAULT_CONTEXT, LOOKUP, LoadSpec
+from lmlab.worker.messages import DEFAULT_CONTEXT, LARGEST_BATCH, LOOKUP, LoadSpec
 
-BATCH = 2048
+BATCH = LARGEST_BATCH
 UBATCH = 512
 DRAFT_ROWS = 16
 """Rows of logits a step for drafted tokens, beside one a sequence."""
@@ -33,6 +34,11 @@ class Plan:
 
     context: int
     mapped: bool
+
+
+def ubatch(spec: LoadSpec) -> int:
+    """Return how many tokens are computed at once."""
+    return spec.ubatch or UBATCH
 
 
 def sequences(spec: LoadSpec) -> int:
@@ -106,7 +112,7 @@ def _estimate(header: FileHeader, spec: LoadSpec, *, gpu: bool) -> MemoryNeed | 
     every = layers + 1 if isinstance(layers, int) else 0
     shape = memory.ContextShape(
         outputs=_outputs(spec),
-        ubatch=UBATCH,
+        ubatch=ubatch(spec),
         flash_attention=spec.flash_attention is not False,
         key_type=spec.key_type,
         value_type=spec.value_type,
@@ -157,6 +163,7 @@ def _beside(spec: LoadSpec, *, gpu: bool) -> int:
 
 
 def open_context(model: Model, spec: LoadSpec, context: int, threads: int) -> Context:
+    spec = settled(spec, model)
     return Context(
         model,
         context=context,
@@ -164,7 +171,7 @@ def open_context(model: Model, spec: LoadSpec, context: int, threads: int) -> Co
         idle=KEPT_PREFIXES[reuse_policy(model)],
         batch=BATCH,
         threads=threads,
-        ubatch=UBATCH,
+        ubatch=ubatch(spec),
         outputs=_outputs(spec),
         flash_attention=spec.flash_attention,
         key_type=spec.key_type,
@@ -202,7 +209,10 @@ def check_generates(model: Model, path: str) -> None:
         raise ModelLoadError(
             f"{path} is not a model that continues text (an encoder or a diffusion model): use another"
         )
+    if not model.causal:
+        raise ModelLoadError(f"{path} is an encoder: it makes embeddings and cannot generate text")
     if model.vocabulary.size <= 0:
         raise ModelLoadError(
             f"{path} has no vocabulary, so it cannot read or write text: use another file of this model"
         )
+    check_computed_rightly(model, path)

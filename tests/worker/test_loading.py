@@ -73,6 +73,33 @@ def test_the_layout_says_what_was_chosen(loader: Loader, broad: LoadSpec) -> Non
     assert layout(loader, replace(broad, flash_attention=True)).flash_attention
 
 
+def test_as_many_tokens_are_computed_at_once_as_asked_for(loader: Loader, tiny: LoadSpec, tmp_path: Path) -> None:
+    usual, few = layout(loader, tiny), layout(loader, replace(tiny, ubatch=32))
+    assert (usual.ubatch, few.ubatch) == (512, 32)
+    assert few.compute < usual.compute, "less is held for fewer tokens"
+    assert layout(loader, replace(tiny, ubatch=2048)).ubatch == 512, "a context of 512 tokens holds no more"
+    draft = str(write_llama(tmp_path / "draft.gguf", seed=1))
+    drafted = layout(loader, replace(tiny, draft=draft)).compute
+    assert layout(loader, replace(tiny, draft=draft, ubatch=32)).compute < drafted / 2
+
+
+def test_more_tokens_computed_at_once_need_more_room(
+    loader: Loader, tiny: LoadSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    long = replace(tiny, context=2048)
+
+    def roomy(ubatch: int) -> int:
+        """Return the least room in which it is loaded as where there is plenty."""
+        return next(
+            room
+            for room in range(2 * OWN, 2 * OWN + 200 * MB, MB // 2)
+            if not loader.plan(replace(long, ubatch=ubatch), room).mapped
+        )
+
+    assert roomy(16) < roomy(2048)
+
+
 def test_deterministic_decodes_one_sequence_at_a_time(loader: Loader, tiny: LoadSpec) -> None:
     loaded = loader(replace(tiny, deterministic=True))
     assert (loaded.info.layout.sequences, loaded.info.layout.outputs) == (1, 1)

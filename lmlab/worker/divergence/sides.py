@@ -12,6 +12,7 @@ from lmlab.llama.vocabulary_difference import vocabulary_difference
 from lmlab.memory import MemoryNeed
 from lmlab.worker.divergence.tally import Logits
 from lmlab.worker.divergence.windows import Windows, windows
+from lmlab.worker.faults import settled
 from lmlab.worker.load_log import LoadLog
 from lmlab.worker.loading import default_threads, quoting
 from lmlab.worker.messages import LoadSpec
@@ -149,6 +150,7 @@ def _check_memory(specs: Sequence[LoadSpec], needs: Sequence[MemoryNeed], vocabu
 
 
 def _context(model: Model, spec: LoadSpec, size: int, threads: int) -> Context:
+    spec = settled(spec, model)
     return Context(
         model,
         context=size,
