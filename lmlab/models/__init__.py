@@ -6,7 +6,7 @@ who shows the progress. Nothing here is slow to import: the network libraries lo
 
 from lmlab.models.header import GgufHeader, read_header
 from lmlab.models.progress import Progress, size_text
-from lmlab.models.resolution import ModelFile, find_here, remember, resolve
+from lmlab.models.resolution import ModelFile, find_here, locate, remember, resolve
 from lmlab.models.sampled_hash import fingerprint
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Progress",
     "find_here",
     "fingerprint",
+    "locate",
     "read_header",
     "remember",
     "resolve",

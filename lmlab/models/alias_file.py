@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -139,5 +140,7 @@ def _replace(path: Path, text: str) -> None:
         temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        # On a disk that is read-only even this fails, though the file was never made.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UsageError(f"cannot write the config file {path}: {error.strerror or error}") from None

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from lmlab import __version__
 from lmlab.errors import DownloadError, ModelNotFound
 from lmlab.models.hub_choice import Choice, choose_for_memory
+from lmlab.models.hub_errors import explain
 from lmlab.models.hub_files import (
     HubReference,
     absence,
@@ -31,7 +32,6 @@ from lmlab.models.hub_files import (
 )
 from lmlab.models.progress import Cancelled, Progress, ProgressSink, require_space, size_text, stop_if, storage_error
 from lmlab.models.transfer import TIMEOUT_S, Remote, Report, transfer
-from lmlab.terminal_text import one_line
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 _MOVE_CACHE = "set HF_HOME to a folder on another disk"
@@ -72,6 +72,16 @@ def pick(reference: HubReference, *, environ: Mapping[str, str], available: int)
     hub = _Hub(reference.repo, environ)
     with _library(), hub.errors_explained():
         return choose_for_memory(hub.sizes(), reference, available)
+
+
+def reach(repo: str, *, environ: Mapping[str, str]) -> str:
+    """Ask the hub what ``repo`` holds, and return the hub's address. Raises as ``fetch`` does."""
+    if hub_is_off(environ):
+        raise DownloadError("Hugging Face is switched off (HF_HUB_OFFLINE): unset that variable to fetch models")
+    hub = _Hub(repo, environ)
+    with _library(), hub.errors_explained():
+        hub.sizes()
+    return _endpoint(environ)
 
 
 class _Hub:
@@ -166,7 +176,7 @@ class _Hub:
                 progress(Progress(PurePosixPath(name).name, before + bytes_done, total))
 
             if not pointer.exists():
-                with self._locked(remote.etag, cancelled):
+                with self._locked(remote.etag, report, cancelled):
                     self._bring(remote, pointer, report, cancelled)
             done += pointer.stat().st_size
         reference = self._folder / "refs" / "main"
@@ -179,8 +189,7 @@ class _Hub:
     def _missing(self, remote: Remote) -> int:
         """Return the bytes that are still to come of a file."""
         blob = self._folder / "blobs" / remote.etag
-        partial = _partial(blob)
-        held = (remote.size or 0) if blob.exists() else partial.stat().st_size if partial.exists() else 0
+        held = (remote.size or 0) if blob.exists() else _held(_partial(blob))
         return max((remote.size or 0) - held, 0)
 
     def _bring(self, remote: Remote, pointer: Path, report: Report, cancelled: Cancelled) -> None:
@@ -202,8 +211,8 @@ class _Hub:
             blob.replace(pointer)
 
     @contextmanager
-    def _locked(self, etag: str, cancelled: Cancelled) -> Iterator[None]:
-        """Hold the lock that the library itself takes for this file."""
+    def _locked(self, etag: str, report: Report, cancelled: Cancelled) -> Iterator[None]:
+        """Hold the lock that the library itself takes for this file; meanwhile report what who holds it has fetched."""
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
         self._locks.mkdir(parents=True, exist_ok=True)
@@ -214,6 +223,7 @@ class _Hub:
                     break
                 except TimeoutError:
                     stop_if(cancelled)
+                    report(_held(_partial(self._folder / "blobs" / etag)))
             yield
 
     @contextmanager
@@ -224,11 +234,19 @@ class _Hub:
         try:
             yield
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            raise DownloadError(_explain(error, self._repo, self._endpoint)) from None
+            raise DownloadError(explain(error, self._repo, self._endpoint)) from None
 
 
 def _partial(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.lmlab.incomplete")
+
+
+def _held(partial: Path) -> int:
+    """Return the bytes of a file that another process may finish at any time."""
+    try:
+        return partial.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _endpoint(environ: Mapping[str, str]) -> str:
@@ -241,45 +259,6 @@ def _endpoint(environ: Mapping[str, str]) -> str:
     if not valid:
         raise DownloadError(f"HF_ENDPOINT {endpoint!r} is not a web address: give one as https://host")
     return endpoint
-
-
-def _explain(error: Exception, repo: str, endpoint: str) -> str:
-    import httpx2
-    from huggingface_hub import errors as hub
-
-    host = urlsplit(endpoint).netloc or endpoint
-    if isinstance(error, hub.GatedRepoError):
-        return f"{repo} is gated: accept its terms at {endpoint}/{repo}, then set HF_TOKEN or run `hf auth login`"
-    if isinstance(error, hub.RepositoryNotFoundError):
-        return f"{host} has no repository {repo} for you: check the name; for a private one set HF_TOKEN or run `hf auth login`"
-    if isinstance(error, hub.RevisionNotFoundError):
-        return f"{repo} on {host} has no main branch: it is empty or is being written"
-    if isinstance(error, hub.HfHubHTTPError):
-        return _explain_status(error.response.status_code, repo, host)
-    if isinstance(error, httpx2.TimeoutException):
-        return f"{host} did not answer within {TIMEOUT_S} seconds: check the network, or try again"
-    if isinstance(error, (httpx2.HTTPError, hub.OfflineModeIsEnabled)):
-        return (
-            f"{host} cannot be reached ({_reason(error)}): check the network and proxy settings; "
-            "models that are here work without (lmlab models list)"
-        )
-    return f"{host} does not answer as a Hugging Face hub does ({_reason(error)}): check HF_ENDPOINT and proxies"
-
-
-def _explain_status(status: int, repo: str, host: str) -> str:
-    if status == 401:
-        return f"{host} does not accept the token for {repo}: set HF_TOKEN to a valid one, or run `hf auth login`"
-    if status == 403:
-        return f"{host} does not let this token read {repo}: ask for access on its page, or use another HF_TOKEN"
-    if status == 429:
-        return f"{host} says there were too many requests: wait some minutes, or set HF_TOKEN"
-    if status >= 500:
-        return f"{host} answered {status}, a fault of its own: try again later"
-    return f"{host} answered {status} for {repo}: try again later"
-
-
-def _reason(error: Exception) -> str:
-    return one_line(str(error), 120) or type(error).__name__
 
 
 def _is_network(error: OSError) -> bool:

@@ -52,9 +52,10 @@ def choose_for_memory(sizes: Mapping[str, int | None], reference: HubReference, 
     best = max(fitting, key=lambda name: (not _WHOLE.fullmatch(_label(name)), known[name]))
     if len(known) == 1:
         return Choice(best, "")
-    reason = (
-        f"{PREFERRED}, with {size_text(known[usual[0]])}, does not" if len(usual) == 1 else f"there is no {PREFERRED}"
-    )
+    if len(usual) == 1:
+        reason = f"{PREFERRED}, with {size_text(known[usual[0]])}, does not"
+    else:
+        reason = f"{len(usual)} are {PREFERRED}" if usual else f"there is no {PREFERRED}"
     return Choice(best, f"{_label(best)} of {len(known)} quantizations, the largest that fits ({room}; {reason})")
 
 

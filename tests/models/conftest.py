@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import Hub, Server
+from hub_server import REPO, Hub, Server
 from model_stores import Stores
 from tiny_gguf import write_gguf
 
-from lmlab.settings import Paths
+from lmlab.models import resolve
+from lmlab.settings import Config, Paths
 
 
 @pytest.fixture
@@ -48,3 +50,27 @@ def hub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Hub]:
     yield server.hub
     close_session()
     server.close()
+
+
+@pytest.fixture
+def files(hub: Hub, make_gguf: Callable[..., bytes]) -> dict[str, bytes]:
+    """The repository on the hub: three quantizations, one of them in a folder and in parts, and what is no model."""
+    hub.repos[REPO] = {
+        "README.md": b"a model",
+        "Tiny.Q4_K_M.gguf": make_gguf(1, rows=8000),
+        "Tiny.Q8_0.gguf": make_gguf(2),
+        "mmproj-Tiny-Q8_0.gguf": make_gguf(3),
+        "BF16/Tiny-BF16-00001-of-00002.gguf": make_gguf(4),
+        "BF16/Tiny-BF16-00002-of-00002.gguf": make_gguf(5),
+    }
+    return hub.repos[REPO]
+
+
+@pytest.fixture
+def pull(paths: Paths) -> Callable[..., Path]:
+    """Resolve a reference and return the file."""
+
+    def pull(ref: str, **options: object) -> Path:
+        return resolve(ref, paths=paths, config=Config(), environ=dict(os.environ), **options).path  # type: ignore[arg-type]
+
+    return pull

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -137,6 +138,18 @@ def test_a_file_that_cannot_be_replaced_stays_whole(config: Path, monkeypatch: p
         set_alias(config, "new", "b")
     assert config.read_text() == FILE
     assert list(config.parent.iterdir()) == [config]
+
+
+def test_a_disk_that_is_read_only_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    # There, removing what was never made is an error, too.
+    monkeypatch.setattr("os.open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+    with pytest.raises(UsageError, match=r"cannot write the config file .*Read-only file system"):
+        set_alias(config, "a", "b")
 
 
 @pytest.mark.parametrize(

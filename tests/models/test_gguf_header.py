@@ -64,10 +64,16 @@ def test_agrees_with_the_gguf_package_on_the_real_models(smollm2: Path, gemma3: 
 
 
 def test_the_tables_agree_with_the_gguf_package() -> None:
+    # llama.cpp has it, and the package does not yet.
+    newer = "Q2_0"
     for number, kind in TENSOR_TYPES.items():
+        if kind.name == newer:
+            continue
         theirs = gguf.GGMLQuantizationType(number)
         assert (kind.name, *kind[1:]) == (theirs.name, *gguf.GGML_QUANT_SIZES[theirs])
     for number, name in FILE_TYPES.items():
+        if name == newer:
+            continue
         assert gguf.LlamaFileType(number).name.removeprefix("ALL_").removeprefix("MOSTLY_") == name
 
 

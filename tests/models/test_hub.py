@@ -1,48 +1,18 @@
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hub_server import COMMIT, Hub
+from hub_server import COMMIT, REPO, Hub
 
 from lmlab.errors import DownloadError, ModelError, ModelNotFound
 from lmlab.models import Progress, resolve
+from lmlab.models.hub import reach
 from lmlab.models.hub_files import HubReference, choose
 from lmlab.settings import Config, Paths
-
-REPO = "owner/Tiny-GGUF"
-MakeGguf = Callable[..., bytes]
-
-
-@pytest.fixture
-def files(hub: Hub, make_gguf: MakeGguf) -> dict[str, bytes]:
-    """The repository on the hub: three quantizations, one of them in a folder and in parts, and what is no model."""
-    hub.repos[REPO] = {
-        "README.md": b"a model",
-        "Tiny.Q4_K_M.gguf": make_gguf(1, rows=8000),
-        "Tiny.Q8_0.gguf": make_gguf(2),
-        "mmproj-Tiny-Q8_0.gguf": make_gguf(3),
-        "BF16/Tiny-BF16-00001-of-00002.gguf": make_gguf(4),
-        "BF16/Tiny-BF16-00002-of-00002.gguf": make_gguf(5),
-    }
-    return hub.repos[REPO]
-
-
-@pytest.fixture
-def pull(paths: Paths) -> Callable[..., Path]:
-    """Resolve a reference and return the file."""
-
-    def pull(ref: str, **options: object) -> Path:
-        return resolve(ref, paths=paths, config=Config(), environ=dict(os.environ), **options).path  # type: ignore[arg-type]
-
-    return pull
-
 
 Pull = Callable[..., Path]
 
@@ -122,61 +92,6 @@ def test_progress_grows_to_the_total_over_all_parts(files: dict[str, bytes], pul
     assert {progress.total for progress in seen} == {total}
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
     assert seen[-1].done == total
-
-
-def test_a_broken_connection_is_continued(hub: Hub, files: dict[str, bytes], pull: Pull) -> None:
-    hub.break_at = [600_000, 300_000]
-
-    path = pull(f"hf:{REPO}")
-
-    assert path.read_bytes() == files["Tiny.Q4_K_M.gguf"]
-    ranges = [headers.get("range") for verb, _, headers in hub.requests if verb == "GET" and "resolve" in _]
-    assert ranges[0] is None
-    assert len(ranges) == 3
-    assert all(wish and int(wish[6:-1]) > 0 for wish in ranges[1:])
-
-
-def test_a_later_run_continues_what_an_earlier_one_left(hub: Hub, files: dict[str, bytes], pull: Pull) -> None:
-    hub.break_at = [600_000, 0, 0, 0, 0]
-    with pytest.raises(DownloadError, match="cannot be reached"):
-        pull(f"hf:{REPO}")
-    hub.break_at = []
-    hub.requests.clear()
-    seen: list[Progress] = []
-
-    path = pull(f"hf:{REPO}", progress=seen.append)
-
-    assert path.read_bytes() == files["Tiny.Q4_K_M.gguf"]
-    assert seen[0].done >= 500_000
-    assert [headers.get("range") for verb, _, headers in hub.requests][-1] == f"bytes={seen[0].done}-"
-
-
-def test_a_server_without_ranges_sends_all_anew(hub: Hub, files: dict[str, bytes], pull: Pull) -> None:
-    hub.break_at, hub.ignore_range = [600_000], True
-
-    assert pull(f"hf:{REPO}").read_bytes() == files["Tiny.Q4_K_M.gguf"]
-
-
-def test_passing_faults_are_tried_again_and_lasting_ones_are_not_for_long(
-    hub: Hub, files: dict[str, bytes], pull: Pull
-) -> None:
-    hub.faults = [0, 503, 500]
-    assert pull(f"hf:{REPO}:Tiny.Q8_0.gguf").read_bytes() == files["Tiny.Q8_0.gguf"]
-
-    hub.faults = [0] + [503] * 50
-    with pytest.raises(DownloadError, match="answered 503, a fault of its own"):
-        pull(f"hf:{REPO}:Tiny.Q4_K_M.gguf")
-    assert len(hub.faults) > 40
-
-
-def test_wrong_bytes_are_thrown_away(hub: Hub, files: dict[str, bytes], pull: Pull, home: Path) -> None:
-    hub.corrupt = True
-    with pytest.raises(DownloadError, match=r"arrived wrong \(sha256"):
-        pull(f"hf:{REPO}:Q8_0")
-    assert not list(home.parent.rglob("*.incomplete"))
-
-    hub.corrupt = False
-    assert pull(f"hf:{REPO}:Q8_0").read_bytes() == files["Tiny.Q8_0.gguf"]
 
 
 def test_a_file_too_large_for_http_says_how_else(hub: Hub, files: dict[str, bytes], pull: Pull) -> None:
@@ -268,6 +183,24 @@ def test_refusals_are_one_line_that_says_what_to_do(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_gate_says_which_token_opens_it(
+    hub: Hub, files: dict[str, bytes], pull: Pull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate(hub)
+    accept = f"{REPO} is gated: accept its terms at {hub.url}/{REPO}"
+
+    with pytest.raises(DownloadError) as unknown:
+        pull(f"hf:{REPO}:Q8_0")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with pytest.raises(DownloadError) as known:
+        pull(f"hf:{REPO}:Q8_0")
+
+    assert str(unknown.value).startswith(f"{accept}, make a token of that account with the right to read ({hub.url}/")
+    assert "set HF_TOKEN or run `hf auth login`" in str(unknown.value)
+    assert str(known.value).startswith(f"{accept} with the account of the token that was sent")
+    assert "hf_secret" not in str(known.value)
+
+
 def test_no_server_is_a_download_error(pull: Pull, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -284,6 +217,18 @@ def test_a_silent_server_is_given_up(pull: Pull, hub: Hub, monkeypatch: pytest.M
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(DownloadError, match="did not answer within"):
             pull(f"hf:{REPO}")
+
+
+def test_a_login_that_cannot_be_read_is_not_the_hubs_fault(
+    pull: Pull, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "file" / "token"))
+
+    with pytest.raises(DownloadError, match=r"cannot read .*token: Not a directory; check HF_HOME"):
+        pull(f"hf:{REPO}:Q8_0")
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "ftp://example.org", "http://["])
@@ -311,57 +256,6 @@ def test_the_librarys_own_switch_is_obeyed(
     with pytest.raises(DownloadError, match="switched off"):
         pull(f"hf:{REPO}:Q8_0")
     assert hub.requests == []
-
-
-def test_cancelling_keeps_what_arrived(hub: Hub, files: dict[str, bytes], pull: Pull) -> None:
-    seen: list[Progress] = []
-
-    with pytest.raises(DownloadError, match="cancelled"):
-        pull(f"hf:{REPO}", progress=seen.append, cancelled=lambda: bool(seen) and seen[-1].done > 300_000)
-    stopped_at = seen[-1].done
-    seen.clear()
-    pull(f"hf:{REPO}", progress=seen.append)
-
-    assert 300_000 < stopped_at <= seen[0].done < len(files["Tiny.Q4_K_M.gguf"])
-
-
-def test_a_full_disk_is_said_before_the_transfer(
-    hub: Hub, files: dict[str, bytes], pull: Pull, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from collections import namedtuple
-
-    usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-
-    with pytest.raises(DownloadError, match=r"it takes \d MB in .* and 1 kB is free"):
-        pull(f"hf:{REPO}")
-    assert not [path for path in hub.paths("GET") if "resolve" in path]
-
-
-def test_a_disk_that_fills_during_the_transfer_is_said(
-    hub: Hub, files: dict[str, bytes], pull: Pull, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-
-    with pytest.raises(DownloadError, match=r"the disk is full: make room in .*, or set HF_HOME"):
-        pull(f"hf:{REPO}")
-
-
-def test_two_fetches_at_once_both_get_the_file(hub: Hub, files: dict[str, bytes], pull: Pull) -> None:
-    barrier = threading.Barrier(2)
-
-    def fetch() -> Path:
-        barrier.wait()
-        return pull(f"hf:{REPO}")
-
-    with ThreadPoolExecutor(2) as pool:
-        got = [future.result() for future in [pool.submit(fetch) for _ in range(2)]]
-
-    assert {path.read_bytes() for path in got} == {files["Tiny.Q4_K_M.gguf"]}
-    assert len([path for path in hub.paths("GET") if "resolve" in path]) == 1
 
 
 @pytest.mark.parametrize("name", ["../../evil.gguf", "a/../../evil.gguf", "c:/evil.gguf"])
@@ -408,3 +302,10 @@ def test_no_single_answer_is_an_error_that_lists(names: list[str], selector: str
 
 def test_the_only_model_needs_no_quantization() -> None:
     assert choose(["README.md", "mmproj-m.gguf", "m-IQ2_S.gguf"], HubReference("o/r")) == "m-IQ2_S.gguf"
+
+
+def test_a_hub_that_answers_is_reached_with_one_question(hub: Hub, files: dict[str, bytes]) -> None:
+    assert reach(REPO, environ=dict(os.environ)) == hub.url
+    assert [method for method, _, _ in hub.requests] == ["GET"]
+    with pytest.raises(DownloadError, match="has no repository owner/nothing"):
+        reach("owner/nothing", environ=dict(os.environ))

@@ -53,6 +53,9 @@ def test_without_the_usual_one_a_quantized_one_goes_before_a_whole_one() -> None
     sizes = {"m-Q4_0.gguf": 4 * GB, "m-Q8_0.gguf": 8 * GB, "m-BF16.gguf": 15 * GB}
 
     assert choose_for_memory(sizes, HubReference(REPO), 64 * GB).name == "m-Q8_0.gguf"
+    assert "there is no Q4_K_M" in choose_for_memory(sizes, HubReference(REPO), 64 * GB).why
+    twice = {"a-Q4_K_M.gguf": 4 * GB, "b-Q4_K_M.gguf": 5 * GB}
+    assert "2 are Q4_K_M" in choose_for_memory(twice, HubReference(REPO), 64 * GB).why
     assert choose_for_memory({"m-BF16.gguf": 15 * GB}, HubReference(REPO), 64 * GB).name == "m-BF16.gguf"
 
 

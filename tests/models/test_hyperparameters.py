@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +11,7 @@ from tiny_models import write_encoder, write_llama, write_recurrent, write_slidi
 
 from lmlab.backends import LoadSpec
 from lmlab.backends.local import LocalBackend
-from lmlab.errors import ModelError
-from lmlab.models import ModelFile, read_header
-from lmlab.models.card import card_of
+from lmlab.models import read_header
 from lmlab.models.hyperparameters import Rope, hyperparameters
 from lmlab.models.kv_size import KV_TYPES, KvShape, kv_shape
 from lmlab.models.memory_need import memory_needs
@@ -32,10 +28,6 @@ def loaded(path: Path, logs: Path, kind: KvType = "f16") -> ModelInfo:
         return backend.wait_ready()
     finally:
         backend.close()
-
-
-def card(path: Path) -> dict[str, object]:
-    return card_of(ModelFile(str(path), path, read_header(path), None)).to_dict()
 
 
 def test_smollm2_is_as_published(smollm2: Path) -> None:
@@ -62,7 +54,8 @@ def test_gemma_3_270m_is_as_published(gemma3: Path) -> None:
         2048,
     )
     assert (shape.context, shape.sliding_window, shape.windowed_layers) == (32_768, 512, 15)
-    assert shape.rope.base == 1_000_000.0
+    # The file leaves out the base of the windowed layers.
+    assert (shape.rope.base, shape.rope.base_window) == (1_000_000.0, 10_000.0)
     assert shape.tokenizer == "llama"
 
 
@@ -121,6 +114,7 @@ def shape_of(tmp_path: Path, architecture: str, layers: int, **values: object) -
 
 
 SSM = {"ssm__conv_kernel": 4, "ssm__inner_size": 64, "ssm__state_size": 8, "ssm__group_count": 2}
+INDEXER = {"attention__indexer__key_length": 24, "attention__indexer__top_k": 8}
 SSM_STATE = 4 * (3 * (64 + 2 * 2 * 8) + 64 * 8)
 
 
@@ -169,6 +163,22 @@ SSM_STATE = 4 * (3 * (64 + 2 * 2 * 8) + 64 * 8)
         # A layer that only drafts keeps nothing of the text.
         ("glm4moe", 5, {"nextn_predict_layers": 1}, KvShape(4 * 64, 4 * 32, 0)),
         ("kimi-linear", 2, {"attention__head_count_kv": [0, 4], "kda__head_dim": 16}, KvShape(64, 32, None)),
+        # Three convolutions that look back 3, and a square for each of 8 heads, in f32.
+        (
+            "kimi-linear",
+            2,
+            {"attention__head_count_kv": [0, 4], "kda__head_dim": 16, "ssm__conv_kernel": 4},
+            KvShape(64, 32, 4 * 8 * 16 * (3 * 3 + 16)),
+        ),
+        # One layer of eight attends, where the file does not say.
+        ("minimax-01", 8, {}, KvShape(64, 32, 7 * 4 * 8 * 16 * 16)),
+        # What is kept to choose tokens by: of every layer, of those that choose for themselves, of those with experts.
+        ("deepseek32", 2, INDEXER, KvShape(2 * (64 + 24), 2 * 32, 0)),
+        ("hy_v4", 2, {**INDEXER, "attention__indexer__types": [1, 0]}, KvShape(2 * 64 + 24, 2 * 32, 0)),
+        ("minimax-m3", 3, {**INDEXER, "leading_dense_block_count": 1}, KvShape(3 * 64 + 2 * 24, 3 * 32, 0)),
+        ("deepseek4", 2, INDEXER, None),
+        # A layer more, of one head.
+        ("graniteswitch", 2, {}, KvShape(2 * 64 + 16, 2 * 32 + 8, 0)),
         ("llama", 2, {"attention__head_count": 0, "attention__head_count_kv": 0}, None),
         ("llama", 2**31 - 1, {}, None),
     ],
@@ -225,6 +235,8 @@ def test_experts_windows_and_stretched_rope_are_read(tmp_path: Path) -> None:
         ("gemma3", 26, {}, 22),
         ("gemma3", 26, {"pattern": 2}, 13),
         ("smallthinker", 5, {}, 3),
+        ("laguna", 5, {}, 3),
+        ("llama4", 48, {}, 36),
         # llama.cpp attends to everything in these, whatever the file says.
         ("phi3", 32, {}, 0),
         ("llama", 32, {}, None),
@@ -241,6 +253,26 @@ def test_how_many_layers_have_a_window(
     assert hyperparameters(header).windowed_layers == windowed
 
 
+@pytest.mark.parametrize(
+    ("architecture", "said", "window"),
+    [
+        ("llama4", None, 8192),
+        ("llama4", 0, None),
+        ("llama4", 512, 8192),
+        ("smallthinker", None, None),
+        ("smallthinker", 512, 4096),
+        ("gemma2", 512, 512),
+    ],
+)
+def test_some_windows_are_what_llama_cpp_says(
+    tmp_path: Path, architecture: str, said: int | None, window: int | None
+) -> None:
+    values = {} if said is None else {f"{architecture}.attention.sliding_window": said}
+    header = read_header(write_gguf(tmp_path / "m.gguf", architecture=architecture, values=values))
+
+    assert hyperparameters(header).sliding_window == window
+
+
 def test_what_is_needed_grows_with_the_context(smollm2: Path, tmp_path: Path) -> None:
     needs = memory_needs(read_header(smollm2))
 
@@ -248,32 +280,6 @@ def test_what_is_needed_grows_with_the_context(smollm2: Path, tmp_path: Path) ->
     assert (needs.fit(needs.usual), needs.fit(needs.usual - 1)) == ("yes", "short")
     assert (needs.fit(needs.least), needs.fit(needs.least - 1)) == ("short", "no")
     assert needs.usual - needs.least > 0.9 * 23_040_000 * (8.192 - 0.256)
-
-
-def test_a_header_that_lies_has_a_card_or_is_refused(tmp_path: Path) -> None:
-    """A thousand mutations of a header: each is read, or refused in one line."""
-    path = write_llama(tmp_path / "tiny.gguf", chat_template="{{ messages }}", values={"llama.some": [1, 2, 3]})
-    whole = path.read_bytes()
-    # The vocabulary's texts are most of the header; numbers and counts lie before them and after.
-    ends = (whole.index(b"tokenizer.ggml.tokens"), whole.index(b"token_embd.weight"))
-    generator = random.Random(6)
-    read = 0
-    refusals: list[str] = []
-    for _ in range(1000):
-        data = bytearray(whole)
-        for _ in range(generator.randint(1, 3)):
-            place = generator.choice((generator.randrange(ends[0]), generator.randrange(ends[1], ends[1] + 1500)))
-            value = generator.choice((b"\x00", b"\xff", b"\xff" * 4, b"\x7f" + b"\xff" * 3, struct.pack("<Q", 2**63)))
-            data[place : place + len(value)] = value
-        path.write_bytes(data)
-        try:
-            card(path)
-            read += 1
-        except ModelError as error:
-            refusals.append(str(error))
-    assert read > 0
-    assert refusals
-    assert not [text for text in refusals if "\n" in text]
 
 
 def test_the_arrays_that_are_kept_stay_few(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from model_stores import Stores
 
 from lmlab.errors import ModelError
-from lmlab.models import ModelFile, find_here
+from lmlab.models import locate
 from lmlab.models.removal import Removal, plan_removal
 from lmlab.settings import Config, Paths
 
@@ -21,10 +21,7 @@ REPO = "owner/Tiny-GGUF"
 @pytest.fixture
 def plan(stores: Stores, paths: Paths) -> Callable[[str], Removal]:
     def plan(ref: str) -> Removal:
-        return plan_removal(here(ref), paths)
-
-    def here(ref: str) -> ModelFile:
-        return find_here(ref, paths=paths, config=Config(), environ=dict(os.environ))
+        return plan_removal(*locate(ref, paths=paths, config=Config(), environ=dict(os.environ)), paths)
 
     return plan
 
@@ -71,6 +68,20 @@ def test_every_part_goes(plan: Plan, paths: Paths, make_gguf: MakeGguf) -> None:
 
     assert removal.freed == size
     assert not [part for part in parts if part.exists()]
+
+
+def test_what_cannot_be_read_goes_like_any_other(plan: Plan, stores: Stores, paths: Paths, make_gguf: MakeGguf) -> None:
+    cut = stores.add_cached(REPO, "a-Q8_0.gguf", make_gguf()[:-9])
+    first = kept(paths, "m-00001-of-00003.gguf", make_gguf(1))
+    third = kept(paths, "m-00003-of-00003.gguf", b"GGUF")
+
+    plan(f"hf:{REPO}").carry_out()
+    removal = plan("m-00001-of-00003")
+    removal.carry_out()
+
+    assert removal.files == (first, third)
+    assert not list(paths.models.iterdir())
+    assert not os.path.lexists(cut)
 
 
 def test_a_cached_file_goes_with_its_blob_and_no_other(plan: Plan, stores: Stores, make_gguf: MakeGguf) -> None:
@@ -167,5 +178,5 @@ def test_a_file_that_cannot_be_removed_is_said(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(ModelError, match=r"cannot remove .*m\.gguf: Permission denied; close what uses it"):
+    with pytest.raises(ModelError, match=r"cannot remove .*m\.gguf: Permission denied; close what uses it, or"):
         removal.carry_out()

@@ -189,6 +189,14 @@ def test_a_missing_file_names_its_neighbours(find: Find, model: Path) -> None:
         find(str(model.with_name("other.gguf")))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes among its files")
+def test_a_pipe_is_no_model_and_is_not_waited_for(find: Find, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.gguf")
+
+    with pytest.raises(ModelFileError, match=r"m\.gguf is a pipe or a device: give a model file on disk"):
+        find(str(tmp_path / "m.gguf"))
+
+
 def test_the_order_of_defaults(
     find: Find, paths: Paths, tmp_path: Path, make_gguf: MakeGguf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +352,9 @@ def test_a_kept_file_that_was_cut_says_to_remove_it(find: Find, paths: Paths, ma
     kept.parent.mkdir(parents=True)
     kept.write_bytes(make_gguf()[:-9])
 
-    with pytest.raises(ModelFileError, match=r"cut short: .*fetch it again \(remove that file first\)"):
+    with pytest.raises(
+        ModelFileError, match=r"cut short: .*fetch it again \(lmlab models remove .* takes away this one\)"
+    ):
         find("pypi:tiny")
 
 

