@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from lmlab.errors import LmlabError, UsageError
@@ -22,24 +23,37 @@ class Stdout:
 
     def __init__(self) -> None:
         self.terminal = is_terminal(sys.stdout)
+        self.colours = self.terminal and shows_colours(os.environ)
         self._line_open = False
 
     def write(self, text: str) -> None:
         """Write and flush. Raises OutputClosed for a closed pipe and LmlabError when it cannot be written."""
         if not text:
             return
+        self._put(self._safe(text))
+        self._line_open = not text.endswith("\n")
+
+    def styled(self, text: str, style: str) -> None:
+        """Write as ``write`` does, on a terminal with colours in ``style``: the numbers of an SGR sequence, as ``1;31``."""
+        if not self.colours:
+            self.write(text)
+        elif text:
+            self._put(f"\x1b[{style}m".encode("ascii") + self._safe(text) + b"\x1b[0m")
+            self._line_open = not text.endswith("\n")
+
+    def _safe(self, text: str) -> bytes:
+        if self.terminal:
+            return visible(text).encode(sys.stdout.encoding, "backslashreplace")
+        return text.encode("utf-8", "backslashreplace")
+
+    def _put(self, data: bytes) -> None:
         if sys.stdout is None:
             raise LmlabError("cannot write the reply: stdout is closed")
-        if self.terminal:
-            data = visible(text).encode(sys.stdout.encoding, "backslashreplace")
-        else:
-            data = text.encode("utf-8", "backslashreplace")
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         except OSError as error:
             raise stdout_error(error) from None
-        self._line_open = not text.endswith("\n")
 
     def line(self, text: str) -> None:
         self.write(text + "\n")
@@ -60,6 +74,14 @@ def is_terminal(stream: Any) -> bool:
         return stream is not None and bool(stream.isatty())
     except ValueError:
         return False
+
+
+def shows_colours(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
+    """Whether a terminal with these variables shows colours, and the person wants them."""
+    if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
+        return False
+    # The console of older Windows prints escape sequences as they are.
+    return platform != "win32" or "WT_SESSION" in environ or "TERM" in environ
 
 
 def stdout_error(error: OSError) -> Exception:

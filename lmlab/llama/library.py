@@ -77,9 +77,19 @@ class Library:
 
 def ggml_base() -> ctypes.CDLL | None:
     """Return the library below llama.cpp, for what is not bound; None when this build has it elsewhere."""
-    folder = Path(llama_cpp.__file__).parent / "lib"
-    found = next((folder / name for name in _GGML_BASE if (folder / name).exists()), None)
+    return shared_library(*_GGML_BASE)
+
+
+def shared_library(*names: str) -> ctypes.CDLL | None:
+    """Return the first of ``names`` that lies beside llama.cpp."""
+    folder = library_folder()
+    found = next((folder / name for name in names if (folder / name).exists()), None)
     return None if found is None else ctypes.CDLL(str(found))
+
+
+def library_folder() -> Path:
+    """Return where llama.cpp's libraries lie."""
+    return Path(llama_cpp.__file__).parent / "lib"
 
 
 def abort_by_flag() -> tuple[object, int]:

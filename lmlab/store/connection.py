@@ -99,7 +99,7 @@ class Connection:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(_explain(error, self.path)) from error
+            raise StoreError(explain(error, self.path)) from error
         except OSError as error:
             raise StoreError(
                 f"cannot open {self.path}: {error.strerror}; set LMLAB_HOME to a folder you may write to"
@@ -126,7 +126,8 @@ def _error_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0)
 
 
-def _explain(error: sqlite3.Error, path: Path) -> str:
+def explain(error: sqlite3.Error, path: Path) -> str:
+    """Return what went wrong with the database at ``path`` as one line that says what to do."""
     code = _primary_code(error)
     if code == sqlite3.SQLITE_FULL:
         return f"the disk is full: {path} could not be written; free some space and try again"

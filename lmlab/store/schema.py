@@ -57,11 +57,11 @@ def migrate(connection: sqlite3.Connection, name: str, migrations: Sequence[Sequ
     Raises StoreError, having written nothing, for a database of a newer lmlab or of another program.
     """
     with _transaction(connection, "BEGIN"):
-        if _version(connection, name, len(migrations)) == len(migrations):
+        if version(connection, name, len(migrations)) == len(migrations):
             return
     with _transaction(connection, "BEGIN IMMEDIATE"):
         # Read again: another process may have migrated while this one waited for the lock.
-        for statements in migrations[_version(connection, name, len(migrations)) :]:
+        for statements in migrations[version(connection, name, len(migrations)) :]:
             for statement in statements:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -80,18 +80,19 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
         raise
 
 
-def _version(connection: sqlite3.Connection, name: str, newest: int) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+def version(connection: sqlite3.Connection, name: str, newest: int) -> int:
+    """Return how many migrations the database has had; 0 for an empty one. Raises StoreError as ``migrate`` does."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or version or tables):
+    if application != APPLICATION_ID and (application or found or tables):
         raise StoreError(
             f"{name} is another program's database and was left untouched: "
             "move it aside, or set LMLAB_HOME to another folder"
         )
-    if version > newest:
+    if found > newest:
         raise StoreError(
-            f"{name} was written by a newer lmlab (its schema is {version}, this lmlab knows {newest}): "
+            f"{name} was written by a newer lmlab (its schema is {found}, this lmlab knows {newest}): "
             "upgrade with `pip install --upgrade lmlab`, or set LMLAB_HOME to another folder"
         )
-    return int(version)
+    return int(found)

@@ -121,3 +121,31 @@ def test_input_from_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 def test_words_that_are_no_text_are_refused(arguments: list[str]) -> None:
     with pytest.raises(UsageError, match=r"not UTF-8 text: .*‹U\+DCE9›"):
         run_command(arguments)
+
+
+def test_colours_are_only_for_terminals_and_never_come_out_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with Terminal(io.BytesIO(), encoding="utf-8", newline="\n") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        streams.Stdout().styled("red\x1b[2J\n", "1;31")
+        assert terminal.buffer.getvalue().decode() == "\x1b[1;31mred␛[2J\n\x1b[0m"  # type: ignore[attr-defined]
+    with io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        streams.Stdout().styled("red\n", "1;31")
+        assert pipe.buffer.getvalue() == b"red\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "shown"),
+    [
+        ({"TERM": "xterm"}, "linux", True),
+        ({"TERM": "dumb"}, "linux", False),
+        ({"NO_COLOR": "1", "TERM": "xterm"}, "linux", False),
+        ({"NO_COLOR": "", "TERM": "xterm"}, "linux", True),
+        ({}, "win32", False),
+        ({"WT_SESSION": "x"}, "win32", True),
+    ],
+)
+def test_whether_colours_are_shown(environ: dict[str, str], platform: str, shown: bool) -> None:
+    assert streams.shows_colours(environ, platform) is shown
