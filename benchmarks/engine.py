@@ -3,9 +3,10 @@
     python benchmarks/engine.py all                        # the whole table, in Markdown
     python benchmarks/engine.py shared [--turns 3] [--models smollm2] [--scale 1.0] [--json FILE]
 
-The rows are decode, shared, bestof, document, batched, smooth, lookup, memory, classify, volume, reshape, branches and compare; their
-modules in rows/ say what each does. Run build_llama_tools.py first, and let the machine do nothing else. Each row takes up to four
-minutes on two cores; --scale 0.1 tries one out with a tenth of its tokens, whose figures mean nothing.
+The rows are decode, shared, bestof, document, batched, smooth, lookup, memory, classify, volume, reshape, branches, compare
+and bench; their modules in rows/ say what each does. Run build_llama_tools.py first, and let the machine do nothing else.
+Each row takes up to four minutes on two cores; --scale 0.1 tries one out with a tenth of its tokens, whose figures mean
+nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from rows import (
     batched,
+    bench,
     bestof,
     branches,
     classify,
@@ -54,6 +56,7 @@ ROWS: dict[str, tuple[Callable[[Setting], Iterator[Row]], tuple[str, ...]]] = {
     "reshape": (reshape.measure, (GEMMA,)),
     "branches": (branches.measure, (SMOLLM2, GEMMA)),
     "compare": (compare.measure, (SMOLLM2,)),
+    "bench": (bench.measure, (SMOLLM2, GEMMA)),
 }
 
 

@@ -62,6 +62,16 @@ class Paths:
         return self.data / "comparisons"
 
     @property
+    def benchmarks(self) -> Path:
+        """A folder: what was measured on this machine, and when."""
+        return self.data / "benchmarks"
+
+    @property
+    def tuned(self) -> Path:
+        """A JSON file: how each model is loaded fastest on this machine."""
+        return self.data / "tuned.json"
+
+    @property
     def last_model(self) -> Path:
         """A text file: the reference of the model used last."""
         return self.data / "last-model"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,10 @@ from lmlab.cli.complete import complete_draft
 from lmlab.cli.options import Completion, lines_of, option, whole_number, words
 from lmlab.errors import UsageError
 from lmlab.settings import Config, Paths
-from lmlab.worker.messages import KvType
+from lmlab.worker.messages import LARGEST_BATCH, KvType
+
+if TYPE_CHECKING:
+    from lmlab.lab.tuning.using import SavedSettings
 
 # ggml has no room for more threads, and llama.cpp counts the context in 32 bits.
 _MAX_THREADS = 512
@@ -56,7 +60,21 @@ class LoadOptions:
         ),
     ] = None
     threads: Annotated[
-        str | None, _loading("--threads", metavar="N", help="CPU threads. Default: one a physical core.")
+        str | None,
+        _loading(
+            "--threads", metavar="N", help="CPU threads. Default: what bench --tune found, else one a physical core."
+        ),
+    ] = None
+    ubatch: Annotated[
+        str | None,
+        _loading(
+            "-ub",
+            "--ubatch",
+            "--ubatch-size",
+            metavar="N",
+            help=f"Tokens of a prompt computed at once, up to {LARGEST_BATCH}: more is often faster and takes more "
+            "memory. Default: what bench --tune found, else 512.",
+        ),
     ] = None
     flash_attn: Annotated[
         str | None,
@@ -130,9 +148,17 @@ class LoadOptions:
             value_type=value_type,
             lora=_adapters(self.lora or lines_of("LMLAB_LORA")),
             draft=self.draft or None,
+            ubatch=whole_number("--ubatch", self.ubatch, 1, LARGEST_BATCH),
             deterministic=self.deterministic,
             reuse=not self.no_cache,
         )
+
+    def saved(self, paths: Paths, say: Callable[[str], None]) -> SavedSettings:
+        """Return what puts in the settings that ``lmlab bench --tune`` found, where these options leave things open."""
+        # Imported here: it brings in what opens models.
+        from lmlab.lab.tuning.using import SavedSettings
+
+        return SavedSettings(paths, kv_said=self.kv_type is not None, say=say)
 
 
 def with_snapshots(spec: LoadSpec, paths: Paths, config: Config) -> LoadSpec:

@@ -154,6 +154,10 @@ class Context:
             return DecodeStatus.INTERRUPTED
         return DecodeStatus.FAILED
 
+    def synchronize(self) -> None:
+        """Wait until all that was decoded has been computed; a GPU may still be at it when ``decode`` returns."""
+        llama_cpp.llama_synchronize(self.pointer)
+
     def interrupt(self) -> None:
         """Make the decode that is running, or the next one, return INTERRUPTED. Any thread may call this."""
         self._flag.value = b"1"  # type: ignore[attr-defined]

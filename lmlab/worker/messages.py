@@ -24,6 +24,9 @@ LOOKUP = "lookup"
 DEFAULT_CONTEXT = 8192
 """Tokens of context at most when nobody asks for a size."""
 
+LARGEST_BATCH = 2048
+"""Tokens of one decode, and so computed at once, at most."""
+
 MOST_CANDIDATES = 64
 """Of one request, where a person says how many: each has a sequence of its own."""
 
@@ -86,7 +89,9 @@ class LoadSpec:
 
     ``context``: tokens; None is the model's own up to DEFAULT_CONTEXT, less when memory is short, 0 is all it was
     trained for. ``gpu_layers``: None is all of them, 0 is CPU only. ``threads``: None is one a physical core.
-    ``sequences``: how many are decoded at once, at most. ``flash_attention``: None leaves it to llama.cpp. ``draft``: a model file that drafts for this one, or LOOKUP.
+    ``sequences``: how many are decoded at once, at most. ``flash_attention``: None leaves it to llama.cpp.
+    ``ubatch``: tokens computed at once, at most; None is the usual 512. ``draft``: a model file that drafts for this
+    one, or LOOKUP.
     ``deterministic``: the same bytes for the same seed, one sequence at a time in fixed batches, nothing reused.
     ``reuse`` False decodes every prompt whole. ``snapshots`` None keeps no prefix on disk.
     ``rank``: a reward model or reranker, to score answers; it cannot generate then, and another model cannot rank.
@@ -106,6 +111,7 @@ class LoadSpec:
     reuse: bool = True
     snapshots: Snapshots | None = None
     rank: bool = False
+    ubatch: int | None = None
 
 
 # Parent to worker

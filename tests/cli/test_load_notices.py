@@ -32,8 +32,22 @@ def test_the_usual_context_is_nothing_to_say(info: dict[str, Any]) -> None:
     assert told(LoadSpec(""), **info) == []
 
 
+def test_fewer_tokens_at_once_than_asked_for_are_said() -> None:
+    assert told(LoadSpec("", ubatch=2048), layout={"ubatch": 1024}) == [
+        "1024 tokens are computed at once, not 2048: the context holds no more"
+    ]
+    assert told(LoadSpec("", ubatch=2048), layout={"ubatch": 2048}) == []
+
+
 def test_flash_attention_that_is_not_to_be_had_is_said() -> None:
     assert told(LoadSpec("", flash_attention=True), layout={"flash_attention": False}) == [
         "flash attention is off: this model does not support it here"
     ]
     assert told(LoadSpec(""), layout={"flash_attention": False}) == []
+
+
+def test_sequences_that_cannot_be_decoded_together_are_said() -> None:
+    assert told(LoadSpec("", sequences=16), layout={"sequences": 1}, architecture="plamo2") == [
+        "1 of 16 sequences are decoded at once: with more, this llama.cpp mixes up what plamo2 models remember"
+    ]
+    assert told(LoadSpec("", sequences=16, deterministic=True), layout={"sequences": 1}) == []
