@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Annotated
 
 import typer
 
 from lmlab import __version__
-from lmlab.cli import batch, chat, compare, models, prompts, run, sessions
 from lmlab.cli.help import Command, Group, Program, show_when_alone
 from lmlab.cli.streams import Stdout
 from lmlab.errors import UsageError
 from lmlab.terminal_text import visible
 
-app = typer.Typer(
-    name="lmlab",
-    cls=Program,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="A laboratory for local language models in the terminal.",
-)
-app.command("chat", cls=Command, epilog=chat.EXAMPLES)(chat.chat)
-app.command("run", cls=Command, epilog=run.EXAMPLES)(run.run)
-app.command("compare", cls=Command, epilog=compare.EXAMPLES)(compare.compare)
-app.command("batch", cls=Command, epilog=batch.EXAMPLES)(batch.batch)
-app.add_typer(models.app, name="models", cls=Group, epilog=models.EXAMPLES)
-app.add_typer(prompts.app, name="prompts", cls=Group, epilog=prompts.EXAMPLES)
-app.add_typer(sessions.app, name="sessions", cls=Group, epilog=sessions.EXAMPLES)
+_COMMANDS = ("chat", "run", "compare", "batch", "bench", "doctor")
+_GROUPS = ("models", "prompts", "sessions")
 
 
 def _show_version(wanted: bool) -> None:
@@ -35,8 +23,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
-def lmlab(
+def _lmlab(
     context: typer.Context,
     version: Annotated[
         bool,
@@ -44,6 +31,25 @@ def lmlab(
     ] = False,
 ) -> None:
     show_when_alone(context)
+
+
+def program(first: str | None = None) -> typer.Typer:
+    """Return the application with the command ``first`` alone, when it is one: only that is imported then. Else with all."""
+    app = typer.Typer(
+        name="lmlab",
+        cls=Program,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="A laboratory for local language models in the terminal.",
+    )
+    app.callback(invoke_without_command=True)(_lmlab)
+    for name in (*_COMMANDS, *_GROUPS) if first not in (*_COMMANDS, *_GROUPS) else (first,):
+        module = importlib.import_module(f"lmlab.cli.{name}")
+        if name in _GROUPS:
+            app.add_typer(module.app, name=name, cls=Group, epilog=module.EXAMPLES)
+        else:
+            app.command(name, cls=Command, epilog=module.EXAMPLES)(getattr(module, name))
+    return app
 
 
 def run_command(arguments: list[str]) -> int:
@@ -54,9 +60,12 @@ def run_command(arguments: list[str]) -> int:
         except UnicodeEncodeError:
             raise UsageError(f"this argument is not UTF-8 text: {visible(argument)}") from None
     try:
-        code = typer.main.get_command(app).main(args=arguments, prog_name="lmlab", standalone_mode=False)
+        code = typer.main.get_command(program(arguments[0] if arguments else None)).main(
+            args=arguments, prog_name="lmlab", standalone_mode=False
+        )
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "lmlab"
-        raise UsageError(f"{error.format_message().rstrip('.')}; see '{command} --help'") from None
+        said = error.format_message().rstrip(".")
+        raise UsageError(f"{said}{' See' if said.endswith('?') else '; see'} '{command} --help'") from None
     return code if isinstance(code, int) else 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lmlab.lab.batch.plan import Plan
     from lmlab.lab.batch.planning import Wanted
     from lmlab.lab.batch.rows import BadRow, Row, RowSource, Where
+    from lmlab.lab.tuning.using import SavedSettings
     from lmlab.lab.variant import Variant
     from lmlab.models import ModelFile
     from lmlab.sampling import SamplingParams
@@ -67,6 +69,15 @@ _FAILED_ROWS = 3
 def source_is(source: RowSource, path: Path) -> bool:
     """Whether rows are read from the file at ``path``."""
     return source.place != "-" and path.samefile(source.place)
+
+
+def _own_stdin() -> BinaryIO | None:
+    """Return stdin to be read on any thread: while one waits in ``sys.stdin``, Python cannot close it and ends badly."""
+    if sys.stdin is None:
+        return None
+    if not isinstance(sys.stdin.buffer, io.BufferedReader):
+        return sys.stdin.buffer
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +123,9 @@ class RowOptions:
         from lmlab.lab.batch.rows import RowSource, parse_format
 
         place = self.input if self.input == "-" else str(expanded(self.input))
-        stdin = sys.stdin.buffer if sys.stdin is not None else None
         if place == "-" and is_terminal(sys.stdin):
             raise UsageError("no rows: name a file with -i FILE, or pipe them in")
-        return RowSource(place, parse_format(self.format) if self.format else None, stdin=stdin)
+        return RowSource(place, parse_format(self.format) if self.format else None, stdin=_own_stdin())
 
     def conditions(self) -> tuple[Where, ...]:
         """Return what rows must hold. Raises UsageError."""
@@ -242,7 +252,9 @@ def batch(
     paths = Paths.find()
     config = load_config(paths.config)
     params = sampling.params()
-    wanted = _wanted(config, params, prompting, best_of, text, results, constraints.constraint(), load.spec())
+    wanted = wanted_of(
+        config, params, prompting, best_of, text, constraints.constraint(), load.spec(), results.expect, results.keep
+    )
     chosen = rows.chosen(params.seed if params.seed is not None and params.seed >= 0 else SEED)
     # Ended by a signal, it must still close its output and end its workers.
     with closing(BatchScreen(general.quiet, as_json, rows.most)) as screen, endings_raised():
@@ -251,21 +263,24 @@ def batch(
             return resolve(ref, paths=paths, config=config, offline=general.offline, progress=screen.fetching)
 
         plans = make_plans(_variants(variants), wanted, resolve=find, template_folder=paths.prompts)
+        saved = load.saved(paths, screen.say)
+        plans = tuple(replace(plan, load=saved.results_over(plan.load)) for plan in plans)
         screen.about_plans(plans)
         with closing(rows.source()) as source:
-            job = _Job(plans, source, chosen, rows.conditions(), rows.all, results, paths, screen, find)
+            job = _Job(plans, source, chosen, rows.conditions(), rows.all, results, paths, screen, find, saved)
             raise typer.Exit(job.try_out() if results.dry_run else job.run())
 
 
-def _wanted(
+def wanted_of(
     config: Config,
     params: SamplingParams,
     prompting: PromptOptions,
     best_of: BestOfOptions,
     text: TextOptions,
-    results: OutputOptions,
     constraint: Constraint | None,
     spec: LoadSpec,
+    expect: str | None,
+    keep: str | None = None,
 ) -> Wanted:
     """Return what holds for every variant that does not say otherwise. Raises UsageError."""
     from lmlab.lab.batch.planning import Wanted
@@ -288,8 +303,8 @@ def _wanted(
         constraint=constraint,
         best_of=candidates if several else None,
         select=selector if several else None,
-        keep=parse_keep(results.keep) if results.keep is not None else None,
-        expect=results.expect,
+        keep=parse_keep(keep) if keep is not None else None,
+        expect=expect,
     )
 
 
@@ -313,6 +328,7 @@ class _Job:
     paths: Paths
     screen: BatchScreen
     find: Callable[[str | None], ModelFile]
+    saved: SavedSettings
 
     def rows(self) -> Iterable[Row | BadRow]:
         return self.chosen(self.source)
@@ -345,7 +361,7 @@ class _Job:
                 self.plans,
                 rows=self.rows,
                 output=output,
-                opener=local_backend(self.paths),
+                opener=self.saved.opener(local_backend(self.paths)),
                 resolve=self.find,
                 listener=lambda event: screen.show(event, run, self.source.size),
                 ordered=results.ordered,
@@ -380,7 +396,7 @@ class _Job:
         run = DryRun(
             self.plans,
             rows=self.rows,
-            opener=local_backend(self.paths),
+            opener=self.saved.opener(local_backend(self.paths)),
             listener=lambda event: self.screen.show_dry(event, self.source.size),
         )
         with first_interrupt(run.cancel), constraint_named(self.plans[0].task.constraint):

@@ -52,20 +52,20 @@ class BatchScreen:
     def about_plans(self, plans: tuple[Plan, ...]) -> None:
         for plan in plans:
             if plan.model.notice:
-                self._say(plan.model.notice)
+                self.say(plan.model.notice)
             sampling = plan.asked.merge(plan.model.header.recommended).merge(DEFAULTS)
             for line in notices.about_sampling(plan.asked, sampling):
-                self._say(f"{plan.label}: {line}")
+                self.say(f"{plan.label}: {line}")
             if plan.candidates > 1 and sampling.temperature == 0:
-                self._say(f"{plan.label}: at temperature 0 all {plan.candidates} candidates are the same")
+                self.say(f"{plan.label}: at temperature 0 all {plan.candidates} candidates are the same")
 
     def about_output(self, output: Output) -> None:
         self._streams = not output.lasting
         for note in output.notes:
-            self._say(note)
+            self.say(note)
         if output.done or output.failed:
             failed = f", {output.failed:,} that failed are tried again" if output.failed else ""
-            self._say(f"{output.name} has {output.done:,} rows done: going on{failed}")
+            self.say(f"{output.name} has {output.done:,} rows done: going on{failed}")
 
     def show(self, event: BatchEvent, run: BatchRun, size: int | None) -> None:
         from lmlab.lab.batch.runner import Advanced, LeftOut, Loaded
@@ -74,11 +74,11 @@ class BatchScreen:
             case Loading(fraction):
                 self._bars.update("loading the model", fraction, 1)
             case Stopped(error):
-                self._say(f"{error}; it is started again")
+                self.say(f"{error}; it is started again")
             case Loaded(plans, ready):
                 self._bars.clear()
                 for line in notices.about_load(plans[0].load, ready.info):
-                    self._say(line)
+                    self.say(line)
                 self._begun = self._told = time.monotonic()
                 self._first = run.summary.position
             case Advanced():
@@ -86,7 +86,7 @@ class BatchScreen:
             case LeftOut(number, why):
                 # Beside a file they are written down; a stream has no such place.
                 if self._streams:
-                    self._say(f"row {number:,} gives no training row: {why}")
+                    self.say(f"row {number:,} gives no training row: {why}")
 
     def conclude(self, summary: Summary, output: str | None, all_rows: bool, expect: str | None) -> None:
         """Say what came of it; ``all_rows``: of the whole input. ``expect`` is the column that --expect names."""
@@ -95,33 +95,33 @@ class BatchScreen:
             self._print_json(summary.to_dict(), output is not None)
         for label, tally in summary.variants.items():
             name = f"{one_line(label, 60)}: " if len(summary.variants) > 1 else ""
-            self._say(name + _outcome(tally))
+            self.say(name + _outcome(tally))
             if line := _accuracy(tally):
-                self._say(name + line)
+                self.say(name + line)
         total = summary.total
         if summary.first_unpassed is not None:
-            self._say(f"{total.unpassed:,} rows have no candidate that passed; the first: {summary.first_unpassed}")
+            self.say(f"{total.unpassed:,} rows have no candidate that passed; the first: {summary.first_unpassed}")
         if total.rows and not summary.interrupted:
-            self._say(_speed(total, summary.seconds))
+            self.say(_speed(total, summary.seconds))
         if expect is not None and total.rows + total.skipped and not total.checked:
-            self._say(f"no answer was checked: no row has an expected one in {expect}, which --expect names")
+            self.say(f"no answer was checked: no row has an expected one in {expect}, which --expect names")
         if summary.interrupted:
             how = (
                 "the same command goes on from here" if output is not None else "with -o FILE it could go on from here"
             )
-            self._say(f"interrupted: {how}")
+            self.say(f"interrupted: {how}")
         if summary.first_failure is not None:
             where = f"; each line of {output} that failed has its error" if output is not None else ""
-            self._say(f"the first failure: {summary.first_failure}{where}")
+            self.say(f"the first failure: {summary.first_failure}{where}")
         if total.failed and output is not None and not summary.interrupted:
-            self._say("the same command tries the failed rows again" + ("" if all_rows else ", of those chosen"))
+            self.say("the same command tries the failed rows again" + ("" if all_rows else ", of those chosen"))
 
     def show_dry(self, event: DryEvent, size: int | None) -> None:
         match event:
             case Loading(fraction):
                 self._bars.update("loading the model", fraction, 1)
             case Stopped(error):
-                self._say(str(error))
+                self.say(str(error))
             case str(stage), int(done):
                 self._bars.update(stage, done, size if stage == "counting tokens" else None)
 
@@ -162,7 +162,7 @@ class BatchScreen:
         else:
             report.write_line(json.dumps(value))
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         self._bars.clear()
         self._notices.say(text)
 

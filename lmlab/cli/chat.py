@@ -105,7 +105,7 @@ def chat(
     """Talk to a model.
 
     On a terminal it fills the screen; anywhere else, and with --plain, it goes line by line. F1 lists the keys of the
-    screen; the table [keys] of the config file changes them, for example tokens = "f5".
+    screen; the table \\[keys] of the config file changes them, for example tokens = "f5".
     """
     general.apply()
     params, spec = sampling.params(), load.spec()
@@ -119,6 +119,7 @@ def chat(
     templated = prompt.renderer(paths) is not None
 
     from lmlab.lab.chat import Chat
+    from lmlab.lab.events import Notice
     from lmlab.store import Store
 
     store = Store(paths.database)
@@ -130,7 +131,7 @@ def chat(
                 store=store,
                 paths=paths,
                 config=config,
-                opener=local_backend(paths),
+                opener=load.saved(paths, lambda line: listener(Notice(line))).opener(local_backend(paths)),
                 listener=listener,
                 session=resumed,
                 sampling=params,

@@ -8,14 +8,14 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmlab.cli import report
-from lmlab.cli.batch import RowOptions
+from lmlab.cli.batch import RowOptions, wanted_of
 from lmlab.cli.best_of_options import BestOfOptions
 from lmlab.cli.compare_options import ReportOptions, WeighingOptions
 from lmlab.cli.compare_screen import CompareScreen
@@ -33,7 +33,6 @@ from lmlab.settings import Paths, expanded, load_config
 if TYPE_CHECKING:
     from lmlab.backends import LoadSpec
     from lmlab.lab.batch.plan import Plan
-    from lmlab.lab.batch.planning import Wanted
     from lmlab.lab.batch.row import BadRow, Row
     from lmlab.lab.best_of import SelectorSpec
     from lmlab.lab.compare.comparison import Comparison
@@ -41,8 +40,9 @@ if TYPE_CHECKING:
     from lmlab.lab.compare.record import Record
     from lmlab.lab.compare.report import Report
     from lmlab.lab.compare.workers import Opening
+    from lmlab.lab.model_slot import Opener
+    from lmlab.lab.tuning.using import SavedSettings
     from lmlab.models import ModelFile
-    from lmlab.settings import Config
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -130,7 +130,7 @@ def compare(
     if weighing.blind and headless:
         raise UsageError("--blind is for votes on the screen: leave out --plain and what weighs answers, on a terminal")
     scorers, repeats, measured, reports = weighing.scorers(), weighing.repeats(), weighing.text(), results.reports()
-    wanted = _wanted(config, sampling, prompting, best_of, text, weighing, constraints, spec)
+    wanted = wanted_of(config, params, prompting, best_of, text, constraints.constraint(), spec, weighing.expect)
     seed = params.seed if params.seed is not None and params.seed >= 0 else SEED
     with closing(CompareScreen(general.quiet)) as shown, endings_raised():
 
@@ -139,9 +139,11 @@ def compare(
 
         asked = tuple(parse_variant(variant) for variant in variants)
         plans = plan_all(asked, wanted, resolve=find, template_folder=paths.prompts)
-        shown.about_plans(plans)
+        saved = load.saved(paths, shown.say)
+        plans = tuple(replace(plan, load=saved.results_over(plan.load)) for plan in plans)
+        shown.about_plans(plans, repeats)
         found = _rows(screen, rows, seed, headless=headless, needed=measured is None)
-        job = _Job(plans, spec, paths, shown, find, screen.sequential, results, _place(screen, rows))
+        job = _Job(plans, spec, saved, paths, shown, find, screen.sequential, results, _place(screen, rows))
         if headless:
             raise typer.Exit(
                 job.study(found, weighing.judge, scorers, repeats, measured, reports, as_json=screen.as_json)
@@ -154,39 +156,6 @@ def _is_headless(screen: ScreenOptions, weighing: WeighingOptions, results: Repo
     # stderr too: it is what Textual draws on.
     terminals = all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr))
     return bool(asked) or not terminals or os.environ.get("TERM") == "dumb"
-
-
-def _wanted(
-    config: Config,
-    sampling: SamplingOptions,
-    prompting: PromptOptions,
-    best_of: BestOfOptions,
-    text: TextOptions,
-    weighing: WeighingOptions,
-    constraints: ConstraintOptions,
-    spec: LoadSpec,
-) -> Wanted:
-    """Return what holds for every variant that does not say otherwise. Raises UsageError."""
-    from lmlab.lab.batch.planning import Wanted
-
-    candidates, selector = best_of.candidates(), best_of.selector()
-    several = best_of.best_of is not None
-    return Wanted(
-        sampling=sampling.params(),
-        below=config.sampling,
-        load=spec,
-        template=prompting.template,
-        variables=prompting.variables(),
-        approach=prompting.approach(),
-        system=text.system,
-        default_system=config.system,
-        raw=text.raw,
-        parse_special=text.parse_special,
-        constraint=constraints.constraint(),
-        best_of=candidates if several else None,
-        select=selector if several else None,
-        expect=weighing.expect,
-    )
 
 
 def _rows(screen: ScreenOptions, rows: RowOptions, seed: int, *, headless: bool, needed: bool) -> list[Row | BadRow]:
@@ -220,6 +189,7 @@ class _Job:
 
     plans: tuple[Plan, ...]
     spec: LoadSpec
+    saved: SavedSettings
     paths: Paths
     screen: CompareScreen
     find: Callable[[str | None], ModelFile]
@@ -244,14 +214,15 @@ class _Job:
 
         with ExitStack() as stack:
             record = stack.enter_context(closing(self._record()))
-            comparison = stack.enter_context(closing(self._comparison(record, self.screen.opening)))
+            opener = self.saved.opener(local_backend(self.paths))
+            comparison = stack.enter_context(closing(self._comparison(record, opener, self.screen.opening)))
             study = Study(
                 comparison,
                 tuple(cases(rows, repeats)),
                 Asked(_command(), self.input, judge, scorers, text),
                 load=self.spec,
                 resolve=self.find,
-                opener=local_backend(self.paths),
+                opener=opener,
                 template_folder=self.paths.prompts,
                 log_folder=self.paths.logs,
                 listener=self.screen.show,
@@ -267,10 +238,12 @@ class _Job:
         from lmlab.lab.compare.study import Asked, make_header
         from lmlab.tui.compare import run_compare
 
+        # What is written on stderr now would be written across the screen.
+        opener = self.saved.opener(local_backend(self.paths), tell=False)
         with closing(self._record()) as record:
 
             def make(listener: Callable[[Opening], None]) -> Comparison:
-                comparison = self._comparison(record, listener)
+                comparison = self._comparison(record, opener, listener)
                 record.begin(make_header(comparison, Asked(_command(), self.input)))
                 return comparison
 
@@ -287,13 +260,13 @@ class _Job:
         self.screen.about_record(record)
         return record
 
-    def _comparison(self, record: Record, listener: Callable[[Opening], None]) -> Comparison:
+    def _comparison(self, record: Record, opener: Opener, listener: Callable[[Opening], None]) -> Comparison:
         from lmlab.lab.compare.comparison import Comparison
 
         return Comparison(
             self.plans,
             record=record,
-            opener=local_backend(self.paths),
+            opener=opener,
             resolve=self.find,
             template_folder=self.paths.prompts,
             listener=listener,

@@ -94,17 +94,9 @@ class WeighingOptions:
 
     def scorers(self) -> tuple[SelectorSpec, ...]:
         """Return what marks answers. Raises UsageError."""
-        from lmlab.lab.best_of import parse_selector
-        from lmlab.lab.compare.weighing import check_scorer
+        from lmlab.lab.compare.weighing import parse_scorer
 
-        found = []
-        for text in self.score or lines_of("LMLAB_SCORE"):
-            try:
-                found.append(parse_selector(text))
-            except UsageError as error:
-                raise UsageError(f"--score: {error}") from None
-            check_scorer(found[-1])
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(map(parse_scorer, self.score or lines_of("LMLAB_SCORE"))))
 
     def repeats(self) -> int:
         return whole_number("--repeat", self.repeat, 1, _MOST_REPEATS) or 1

@@ -46,8 +46,9 @@ class CompareScreen:
     def fetching(self, progress: Progress) -> None:
         self._bars.update(progress.label, progress.done, progress.total, size=True, patience=0)
 
-    def about_plans(self, plans: tuple[Plan, ...]) -> None:
+    def about_plans(self, plans: tuple[Plan, ...], repeats: int) -> None:
         self._plans = plans
+        greedy = []
         for plan in plans:
             if plan.model.notice:
                 self.say(plan.model.notice)
@@ -56,6 +57,12 @@ class CompareScreen:
             sampling = plan.asked.merge(plan.model.header.recommended).merge(DEFAULTS)
             for line in notices.about_sampling(plan.asked, sampling):
                 self.say(f"{plan.label}: {line}")
+            if sampling.temperature == 0:
+                greedy.append(plan.label)
+        if greedy and repeats > 1:
+            from lmlab.lab.compare.tables import repeats_alike
+
+            self.say(repeats_alike(greedy, repeats))
 
     def about_record(self, record: Record) -> None:
         if record.note:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
+from lmlab.cli.models_complete import complete_here
 from lmlab.errors import LmlabError
 from lmlab.models.catalogue import ENTRIES
-from lmlab.models.reference import other_files
 from lmlab.settings import Paths, load_config
 from lmlab.terminal_text import one_line
 from lmlab.worker.messages import LOOKUP
 
 
 def complete_model(incomplete: str) -> list[tuple[str, str]]:
-    """Return the model names that begin with ``incomplete``, each with a few words: catalogue, aliases, files here."""
-    return [(name, about) for name, about in _names() if name.startswith(incomplete)]
+    """Return the references that begin with ``incomplete``, each with a few words: catalogue, aliases, what is here."""
+    named = [(name, about) for name, about in _names() if name.startswith(incomplete)]
+    return list(dict([*named, *complete_here(incomplete)]).items())
 
 
 def complete_draft(incomplete: str) -> list[tuple[str, str]]:
@@ -67,15 +68,10 @@ def complete_preset(incomplete: str) -> list[tuple[str, str]]:
 
 
 def _names() -> Iterator[tuple[str, str]]:
-    """Yield each model once: by its name where it has one, else by its path."""
     for entry in ENTRIES:
         yield entry.name, entry.title
-    paths = Paths.find()
     try:
-        aliases = load_config(paths.config).aliases
+        yield from load_config(Paths.find().config).aliases.items()
     except LmlabError:
         # A config file that cannot be read is reported by the command itself, not while someone types it.
-        aliases = {}
-    yield from aliases.items()
-    for file in other_files(aliases, paths.models):
-        yield str(file), "a file in the models folder"
+        return

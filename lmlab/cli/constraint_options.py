@@ -19,7 +19,13 @@ class ConstraintOptions:
 
     grammar: Annotated[
         str | None,
-        option("--grammar", metavar="FILE", help="The reply follows this GBNF grammar.", panel="Constraints"),
+        option(
+            "--grammar",
+            metavar="FILE",
+            help="The reply follows this GBNF grammar.",
+            panel="Constraints",
+            beaten_by="json_schema",
+        ),
     ] = None
     json_schema: Annotated[
         str | None,
@@ -28,11 +34,12 @@ class ConstraintOptions:
             metavar="FILE|TEXT",
             help="The reply is JSON that fits this JSON Schema: a file, or the schema itself, {...}.",
             panel="Constraints",
+            beaten_by="grammar",
         ),
     ] = None
 
     def constraint(self) -> Constraint | None:
-        """Return what was asked for. Raises UsageError for a file that cannot be read, or holds no JSON."""
+        """Return what was asked for. Raises UsageError for a file that cannot be read, or that no reply can be held to."""
         if self.grammar is not None and self.json_schema is not None:
             raise UsageError("--grammar and --json-schema both say what the reply looks like: give one of them")
         if self.grammar is not None:

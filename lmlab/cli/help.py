@@ -12,6 +12,12 @@ from lmlab.terminal_text import visible
 
 
 class Command(TyperCommand):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Typer would keep the line ends of a docstring, at any width of the terminal.
+        if self.help:
+            self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in self.help.split("\n\n"))
+
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
 

@@ -55,9 +55,17 @@ def whole_number(name: str, text: str | None, least: int, most: int | None = Non
 
 
 def option(
-    *names: str, help: str, metavar: str = "", panel: str | None = None, complete: Completion | None = None
+    *names: str,
+    help: str,
+    metavar: str = "",
+    panel: str | None = None,
+    complete: Completion | None = None,
+    beaten_by: str | None = None,
 ) -> Any:
-    """Return a Typer option that may also be set by ``LMLAB_<NAME>`` for each of its long names; a flag has no metavar."""
+    """Return a Typer option that may also be set by ``LMLAB_<NAME>`` for each of its long names; a flag has no metavar.
+
+    Its variable counts for nothing where the option of the parameter ``beaten_by`` is typed, which says the same.
+    """
     variables = ["LMLAB_" + name[2:].replace("-", "_").upper() for name in names if name.startswith("--")]
     return typer.Option(
         *names,
@@ -67,7 +75,22 @@ def option(
         show_envvar=False,
         rich_help_panel=panel,
         autocompletion=complete,
+        callback=None if beaten_by is None else _beaten_by(beaten_by),
     )
+
+
+def _beaten_by(other: str) -> Callable[[typer.Context, typer.CallbackParam, str | None], str | None]:
+    def beaten(context: typer.Context, own: typer.CallbackParam, value: str | None) -> str | None:
+        # What is typed is read before what is only in the environment.
+        typed = [name for name in (own.name, other) if name and _source(context, name) == "COMMANDLINE"]
+        return None if typed == [other] else value
+
+    return beaten
+
+
+def _source(context: typer.Context, name: str) -> str | None:
+    source = context.get_parameter_source(name)
+    return None if source is None else source.name
 
 
 def _sampling(name: str, *names: str, metavar: str) -> Any:
@@ -143,7 +166,7 @@ class GeneralOptions:
 
 
 MODEL_HELP = (
-    "A path, a name such as smollm2, hf:owner/repo[:QUANT] or pypi:package. "
+    "A path, a name such as smollm2, hf:owner/repo[:QUANT], pypi:package or ollama:name[:tag]. "
     "Default: LMLAB_MODEL, else the config file's, else the one used last, else smollm2."
 )
 ModelOption = Annotated[

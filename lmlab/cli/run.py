@@ -106,7 +106,7 @@ def run(
         ref=model,
         paths=paths,
         config=config,
-        opener=local_backend(paths),
+        opener=load.saved(paths, screen.say).opener(local_backend(paths)),
         listener=screen.show,
         sampling=params,
         load=spec,
@@ -194,9 +194,9 @@ class _Screen:
                 if self._candidates == 1:
                     self._print(tail)
                     self._end_line()
-                    self._say(*notices.about_end(event, self._used))
+                    self.say(*notices.about_end(event, self._used))
                     if self._constrained and event.reason in ("length", "context"):
-                        self._say("it was cut off before it was complete: it does not follow its grammar or schema yet")
+                        self.say("it was cut off before it was complete: it does not follow its grammar or schema yet")
             case Choosing(selector):
                 self._bars.update(f"choosing by {selector}", 0, None, patience=0)
             case Failed():
@@ -206,13 +206,13 @@ class _Screen:
                 self._about_model(event)
                 self._opened = event
             case NotRemembered(error):
-                self._say(str(error))
+                self.say(str(error))
             case Ready(info):
-                self._say(*notices.about_load(self._spec, info))
+                self.say(*notices.about_load(self._spec, info))
                 self._about_base_model()
             case Started(sampling=sampling):
                 self._used = sampling
-                self._say(*notices.about_sampling(self._asked, sampling))
+                self.say(*notices.about_sampling(self._asked, sampling))
             case _:
                 pass
 
@@ -237,7 +237,7 @@ class _Screen:
             self._print(result.text)
             self._end_line()
         if self._candidates > 1:
-            self._say(*notices.about_choice(result.candidates, result.best, result.selector, result.why, result.saved))
+            self.say(*notices.about_choice(result.candidates, result.best, result.selector, result.why, result.saved))
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -245,18 +245,18 @@ class _Screen:
 
     def _about_model(self, opened: Opened) -> None:
         if opened.model.notice:
-            self._say(opened.model.notice)
+            self.say(opened.model.notice)
         if isinstance(opened.prompt, TextPrompt) and self._config_system is not None:
-            self._say("the config file's system message is not used: a text without a chat template has no turns")
+            self.say("the config file's system message is not used: a text without a chat template has no turns")
 
     def _about_base_model(self) -> None:
         """Say what a base model does, once it has loaded: an encoder has no chat template either, and says so itself."""
         opened = self._opened
         # A template is laid out for a base model where the model is one.
         if opened is not None and opened.model.header.chat_template is None and not self._answers:
-            self._say(notices.about_base_model(opened.model))
+            self.say(notices.about_base_model(opened.model))
 
-    def _say(self, *texts: str) -> None:
+    def say(self, *texts: str) -> None:
         if texts:
             self._bars.clear()
         for text in texts:

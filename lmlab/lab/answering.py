@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from lmlab.backends import Event, Finished
-from lmlab.errors import UsageError
+from lmlab.backends import Event, Failed, Finished
+from lmlab.errors import StoreError, UsageError
 from lmlab.lab.best_of import Choice
 from lmlab.lab.contest import Contest
-from lmlab.lab.events import ChatEvent, Choosing, Chosen
+from lmlab.lab.events import BranchRefused, ChatEvent, Choosing, Chosen
 from lmlab.lab.reply import ReplyState
 from lmlab.lab.saving import ReplySaver
 from lmlab.lab.under_way import ReplyUnderWay
@@ -62,6 +62,10 @@ class Answering:
         """Go on from another turn, and from nothing below it. Raises UsageError while a reply is under way."""
         self._move(lambda: self._store.end_at(turn.id))
 
+    def reread(self, session: str) -> None:
+        """Go on from what the store has of ``session``. Raises UsageError while a reply is under way."""
+        self._move(lambda: self._store.path(session))
+
     def prune(self, turn: Turn) -> Pruned:
         """Remove ``turn`` and all below it. Raises UsageError for what the reply under way belongs to."""
         with self.lock:
@@ -109,6 +113,9 @@ class Answering:
             if self.reply is not reply or event.request_id != reply.request_id:
                 return
             reply.fold(event)
+            if isinstance(event, Failed) and reply.refused(event) and self._take_back(reply):
+                self._listener(BranchRefused(event.request_id, event.error))
+                return
             contest = reply.contest if isinstance(event, Finished) else None
             if reply.ended:
                 self._settle(reply)
@@ -158,6 +165,20 @@ class Answering:
                 raise UsageError("a reply is under way: stop it first")
             self._saver.retry()
             self.turns = act()
+
+    def _take_back(self, reply: ReplyUnderWay) -> bool:
+        """Leave nothing of a branch; return whether it is one and could be removed."""
+        if reply.back_to is None:
+            return False
+        try:
+            with self._store.transaction():
+                self._store.prune(reply.turn.id)
+                turns = self._store.select(reply.back_to.id)
+        except StoreError:
+            return False
+        self.reply = None
+        self.turns = turns
+        return True
 
     def _as_they_stand(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         growing = () if self.reply is None else self.reply.candidates

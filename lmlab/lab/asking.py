@@ -109,7 +109,8 @@ class Asking(Looking, Branching):
         """Ask for another reply to the question of ``turn``: its first ``at`` tokens, then ``token``, then drawn on.
 
         It is one reply, however many are drawn else, with the system prompt that ``turn`` had. Raises UsageError when
-        ``turn`` is no whole reply of the model that is open.
+        ``turn`` is no whole reply of the model that is open; BranchRefused follows when what holds the reply, a grammar
+        say, forbids the token.
         """
         self._may_reply()
         session = self._session_of(turn)
@@ -133,6 +134,7 @@ class Asking(Looking, Branching):
             with self.store.transaction():
                 before = self._before(turn)
                 reply = self._answering.add(session, before[-1], record, None)
+            reply.back_to = self._answering.turns[-1] if self._answering.turns else turn
             self._begin(session, before, reply)
         self._dispatch(reply)
 

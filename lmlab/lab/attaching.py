@@ -32,19 +32,26 @@ class Attaching:
     def encode(self, text: str, sink: EventSink) -> str:
         raise NotImplementedError
 
-    def attach(self, path: str) -> Document:
-        """Read a text or PDF, to go with the next message. Raises UsageError that says what is wrong with it.
+    def attach(self, path: str) -> str:
+        """Read a text or PDF, to go with the next message; return what came of it. Raises UsageError that says what is
+        wrong with it.
 
         A PDF takes its time: ``documents.takes_time`` says so, and ``take`` is for who reads it on another thread.
         """
-        document = documents.read(path)
-        self.take(document)
-        return document
+        return self.take(documents.read(path))
 
-    def take(self, document: Document) -> None:
-        """Let ``document`` go with the next message. A Notice says how many tokens that makes, if a model is loaded."""
+    def take(self, document: Document) -> str:
+        """Let ``document`` go with the next message, unless it is there already; return in words which.
+
+        A Notice says how many tokens that makes, if a model is loaded.
+        """
+        if document.attachment in self.attachments:
+            return f"{document}, is attached already, and has not changed"
+        if document.attachment in self.documents:
+            return f"{document}, is in the conversation already, and has not changed: ask about it"
         self.attachments = (*self.attachments, document.attachment)
         self.measure()
+        return f"{document}, goes with your next message"
 
     def detach(self) -> None:
         """Let the next message go without files."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,7 +37,15 @@ __all__ = [
 SelectorKind: TypeAlias = Literal["logprob", "vote", "judge", "reward", "regex", "command"]
 _KINDS: tuple[SelectorKind, ...] = get_args(SelectorKind)
 
-SELECTORS = "logprob, vote, judge[:MODEL], reward:MODEL, regex:PATTERN or command:CMD"
+_SPELLED = {"judge": "judge[:MODEL]", "reward": "reward:MODEL", "regex": "regex:PATTERN", "command": "command:CMD"}
+
+
+def _listed(kinds: Sequence[SelectorKind]) -> str:
+    *most, last = (_SPELLED.get(kind, kind) for kind in kinds)
+    return f"{', '.join(most)} or {last}"
+
+
+SELECTORS = _listed(_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +72,13 @@ class SelectorSpec:
 DEFAULT_SELECTOR = SelectorSpec("logprob")
 
 
-def parse_selector(text: str) -> SelectorSpec:
-    """Return the selector that ``text`` names. Opens nothing. Raises UsageError that says what may be given."""
+def parse_selector(text: str, *, among: Sequence[SelectorKind] = _KINDS) -> SelectorSpec:
+    """Return the selector that ``text`` names. Opens nothing. Raises UsageError that says what may be given: ``among``."""
     typed, colon, argument = text.partition(":")
-    kind = next((kind for kind in _KINDS if kind == typed.strip().lower()), None)
+    kind = next((kind for kind in among if kind == typed.strip().lower()), None)
     if kind is None:
-        near = get_close_matches(typed.strip().lower(), _KINDS, n=1)
-        raise UsageError(f"select {text}: {f'did you mean {near[0]}?' if near else f'give {SELECTORS}'}")
+        near = get_close_matches(typed.strip().lower(), among, n=1)
+        raise UsageError(f"select {text}: {f'did you mean {near[0]}?' if near else f'give {_listed(among)}'}")
     if kind in ("logprob", "vote") and colon:
         raise UsageError(f"select {text}: {kind} takes nothing after it: write {kind}")
     if kind in ("judge", "reward"):

@@ -17,6 +17,7 @@ class Branching:
 
     store: Store
     session: Session | None
+    system: str | None
     _answering: Answering
 
     def __init__(self) -> None:
@@ -63,6 +64,19 @@ class Branching:
         """Put back what ``prune`` removed, as it was. Raises UsageError while a reply is under way."""
         self._answering.restore(pruned)
         self._pruned = [one for one in self._pruned if one is not pruned]
+
+    def reread(self) -> bool:
+        """Take in what another program has made of the session; return whether the messages say something else now.
+
+        Raises UsageError while a reply is under way, StoreError.
+        """
+        if self.session is None:
+            return False
+        before = [(turn.id, turn.content) for turn in self._answering.turns]
+        session = self.store.session(self.session.id)
+        self._answering.reread(session.id)
+        self.session, self.system = session, session.system
+        return [(turn.id, turn.content) for turn in self._answering.turns] != before
 
     def rename(self, title: str) -> None:
         """Call the session ``title``. Raises UsageError when there is none yet, or nothing is left to call it."""

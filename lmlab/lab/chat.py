@@ -44,7 +44,7 @@ class Chat(Asking, Attaching):
 
     ``listener`` is called on other threads (the backend's, the one that fetches models), one event at a time. It must
     be quick, must not wait for the front end's thread, and gets an event before it is written to disk. Of each reply
-    it gets exactly one Finished or Failed, last; none when ``clear``, ``resume`` or ``close`` ended the reply.
+    it gets exactly one Finished, Failed or BranchRefused, last; none when ``clear``, ``resume`` or ``close`` ended the reply.
     ``sampling`` and ``system`` go over the resumed session's, and these over the config's.
     """
 

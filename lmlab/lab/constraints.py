@@ -1,4 +1,4 @@
-"""Grammars and schemas as a person names them, read. Knows nothing of what a worker makes of them."""
+"""Grammars and schemas as a person names them, read and checked. Knows nothing of how a reply is held to them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ _LIMIT = 2**20
 
 
 def read_grammar(name: str, file: str, *, at_once: bool = False) -> Constraint:
-    """Return the GBNF grammar in ``file``. Raises UsageError; ``name`` is what it calls the option.
+    """Return the GBNF grammar in ``file``. Raises UsageError, for a grammar that no reply can be held to too; ``name`` is
+    what it calls the option.
 
     ``at_once`` refuses what may have to be waited for, such as a pipe.
     """
-    return Constraint("gbnf", _read(name, file, at_once))
+    if not file.strip():
+        raise UsageError(f"{name}: no file is named: give one with a GBNF grammar in it")
+    return _checked(name, Constraint("gbnf", _read(name, file, at_once)))
 
 
 def read_schema(name: str, typed: str, *, at_once: bool = False) -> Constraint:
     """Return the JSON Schema that is in a file, or that was typed itself. Raises UsageError as ``read_grammar``."""
     typed = typed.strip()
+    if not typed:
+        raise UsageError(f"{name}: nothing is given: name a file with a JSON Schema in it, or give the schema itself")
     # A schema is an object, or true or false.
     text = typed if typed.startswith("{") or typed in ("true", "false") else _read(name, typed, at_once)
     try:
@@ -31,7 +36,7 @@ def read_schema(name: str, typed: str, *, at_once: bool = False) -> Constraint:
         raise UsageError(f"{name}: this is no JSON: {error}") from None
     except RecursionError:
         raise UsageError(f"{name}: this JSON is nested too deeply to be read") from None
-    return Constraint("json-schema", text)
+    return _checked(name, Constraint("json-schema", text))
 
 
 def called(constraint: Constraint) -> str:
@@ -45,6 +50,17 @@ def with_a_way_out(event: Event, constraint: Constraint | None) -> Event:
         return event
     command = "" if constraint is None else f"; /{called(constraint)} FILE gives another, /{called(constraint)} - none"
     return replace(event, error=ConstraintError(f"{event.error}{command}"))
+
+
+def _checked(name: str, constraint: Constraint) -> Constraint:
+    # Imported here: few replies are held to anything.
+    from lmlab.worker.constraint import compile_constraint
+
+    try:
+        compile_constraint(constraint)
+    except ConstraintError as error:
+        raise ConstraintError(f"{name}: {error}") from None
+    return constraint
 
 
 def _read(name: str, file: str, at_once: bool) -> str:

@@ -70,7 +70,25 @@ class SelectorFailed:
     error: LmlabError
 
 
+@dataclass(frozen=True, slots=True)
+class BranchRefused:
+    """A reply cannot begin as its branch would have it. Nothing is left of that: the chat goes on from where it was."""
+
+    request_id: str
+    error: LmlabError
+
+
 # Status is Loading | Ready | Stopped of backends; Event is Started | Prefill | Token | Applied | CandidateEnded | Finished | Failed
 ChatEvent: TypeAlias = (
-    Fetching | ModelFailed | Notice | SaveFailed | SelectorFailed | Drawing | Choosing | Chosen | Status | Event
+    Fetching
+    | ModelFailed
+    | Notice
+    | SaveFailed
+    | SelectorFailed
+    | Drawing
+    | Choosing
+    | Chosen
+    | BranchRefused
+    | Status
+    | Event
 )

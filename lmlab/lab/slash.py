@@ -130,7 +130,7 @@ def _read(chat: Chat, rest: str) -> SlashResult:
     if rest == "-":
         chat.detach()
     elif rest:
-        return SlashResult((f"{chat.attach(unquoted(rest))}, goes with your next message",))
+        return SlashResult((chat.attach(unquoted(rest)),))
     lines = ["no file goes with your next message"]
     if chat.attachments:
         lines = ["with your next message go:", *map(_file, chat.attachments)]

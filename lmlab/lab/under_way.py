@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from lmlab import __version__
 from lmlab.backends import ChatPrompt, Event, Failed, Finished, Handle, Message, Request, Started, Timings, Usage
+from lmlab.errors import UsageError
 from lmlab.lab.chat_prompts import asked_through
 from lmlab.lab.contest import Contest
 from lmlab.lab.model_slot import OpenModel
@@ -26,12 +27,14 @@ class ReplyUnderWay:
 
     ``candidates`` has one state for each turn that is drawn; ``turn`` is the one that is shown, the first until
     another is chosen. A ``contest`` is there where several are drawn: it chooses once all have ended. ``prompt`` is the
-    template that the question went through.
+    template that the question went through. ``back_to`` is the turn that the chat goes on from if this one, a branch,
+    cannot even begin.
     """
 
     def __init__(
         self, candidates: Sequence[ReplyState], contest: Contest | None = None, prompt: TemplateUse | None = None
     ) -> None:
+        self.back_to: Turn | None = None
         self.candidates = tuple(candidates)
         self.contest = contest
         self.prompt = prompt
@@ -53,6 +56,10 @@ class ReplyUnderWay:
     def system(self) -> str | None:
         """The system prompt that it is made with."""
         return self.candidates[0].record.system
+
+    def refused(self, event: Event) -> bool:
+        """Whether it ends with ``event`` before it began, for what was wrong with what was asked."""
+        return isinstance(event, Failed) and isinstance(event.error, UsageError) and self.candidates[0].sampling is None
 
     def has(self, turn: Turn) -> bool:
         """Whether ``turn`` is one of the candidates."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmlab.errors import ConstraintError
-from lmlab.llama.gbnf import check_gbnf
+from lmlab.gbnf import check_gbnf
 
 if TYPE_CHECKING:
     from lmlab.llama.model import Vocabulary

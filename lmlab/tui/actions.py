@@ -74,8 +74,7 @@ class ChatActions(InboxApp):
         if isinstance(event.outcome, LmlabError):
             self.transcript.say(str(event.outcome), error=True)
         else:
-            self.chat.take(event.outcome)
-            self.transcript.say(f"{event.outcome}, goes with your next message")
+            self.transcript.say(self.chat.take(event.outcome))
         self.transcript.follow()
         self.show_activity()
 

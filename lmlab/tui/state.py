@@ -28,6 +28,7 @@ from lmlab.backends import (
 from lmlab.errors import LmlabError
 from lmlab.lab.candidate_words import standing
 from lmlab.lab.events import (
+    BranchRefused,
     ChatEvent,
     Choosing,
     Chosen,
@@ -215,7 +216,7 @@ class ScreenState:
         return said
 
     def take_chosen(self) -> bool:
-        """Return whether a candidate was chosen since the last call: the last turn may be another than before."""
+        """Return whether the last turn may be another since the last call: a candidate was chosen, a branch refused."""
         chosen, self._chosen = self._chosen, False
         return chosen
 
@@ -237,6 +238,12 @@ class ScreenState:
                 if not isinstance(self.model, ModelReady):
                     self.model = NoModel(error)
                 self._said.append(Said(str(error), error=True))
+            case BranchRefused(request_id, error):
+                self._said.append(Said(str(error), error=True))
+                if self.reply is not None and self.reply.request_id in (None, request_id):
+                    self.forget_reply()
+                    self._before = request_id
+                    self._chosen = True
             case SelectorFailed(error):
                 self._said.append(Said(str(error), error=True))
             case Notice(text):

@@ -6,7 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from lmlab.errors import ConstraintError
-from lmlab.llama.gbnf import check_gbnf
+from lmlab.gbnf import check_gbnf
 from lmlab.worker.constraint_schema import compile_schema
 from lmlab.worker.messages import Constraint
 

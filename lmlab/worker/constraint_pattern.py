@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from lmlab.errors import ConstraintError
-from lmlab.llama.gbnf import check_gbnf
+from lmlab.gbnf import check_gbnf
 from lmlab.worker.constraint_text import PLAIN, SHARED_RULES, Ranges, character_class, intersect, literal, without
 
 _ANY: Ranges = [(0, 0x10FFFF)]

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from lmlab.errors import ConstraintError
-from lmlab.llama.gbnf_reader import MAX_REPEATS
+from lmlab.gbnf import MAX_REPEATS
 from lmlab.worker.constraint_merge import (
     KEYWORDS,
     TYPES,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+from lmlab import memory
 from lmlab.engine import Drawn, EngineEvent, EngineRequest, Inspected
 from lmlab.errors import LmlabError, ModelLoadError
 from lmlab.worker.loading import Loaded
@@ -43,6 +44,9 @@ from lmlab.worker.ranking import LoadedRanker, Ranking
 
 TOGETHER_S = 0.04
 """Tokens drawn within this time are said together: as often as a film shows a picture."""
+
+IDLE_S = 0.5
+"""After so long without work, memory that is of no use is given back."""
 
 Loader = Callable[[LoadSpec, Callable[[float], None]], Loaded | LoadedRanker]
 
@@ -102,11 +106,16 @@ class Worker:
         at_work = self._at_work = ModelAtWork(loaded)
         threading.Thread(target=self._encode, args=(at_work,), daemon=True, name="encoder").start()
         self._send(Ready(loaded.info))
+        worked = False
         while True:
-            self._wake.wait()
+            if not self._wake.wait(IDLE_S if worked else None):
+                memory.give_back()
+                worked = False
+                continue
             self._wake.clear()
             while loaded.engine.busy:
                 self._take(loaded.engine.step(), at_work)
+            worked = True
 
     def flush(self) -> None:
         """Write what is still to be written to disk, within moments. Any thread may call this."""

@@ -355,7 +355,7 @@ def test_a_constraint_that_cannot_be_is_told_with_its_option(fake: Fake, lmlab: 
         backend.script((), error=ConstraintError("$.type: there is no such type"))
 
     fake.prepare = prepare
-    outcome = lmlab("batch", "--json-schema", '{"type": "strin"}', stdin=b"a\nb\n")
+    outcome = lmlab("batch", "--json-schema", '{"type": "string"}', stdin=b"a\nb\n")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.endswith("lmlab: --json-schema: $.type: there is no such type\n")
 

@@ -113,6 +113,18 @@ def test_answers_are_checked_and_marked(lmlab: Lmlab, fake: Fake, tmp_path: Path
     assert (score["name"], score["pairs"][0]["wins"]) == ("regex:3", 3)
 
 
+def test_repeats_of_a_greedy_variant_are_said_to_be_alike_once_and_in_the_report(lmlab: Lmlab, tmp_path: Path) -> None:
+    said = "at temperature 0 the 3 answers to a prompt are alike, and tell no more than one: cold"
+    page = tmp_path / "r.md"
+    outcome = lmlab("compare", COLD, HOT, "-p", "Hi", "-p", "Ho", "--repeat", "3", "--report", str(page))
+    assert outcome.code == 0
+    assert outcome.err.count("alike") == outcome.out.count("alike") == 1
+    assert f"lmlab: {said}\n" in outcome.err
+    assert f"({said})" in outcome.out
+    assert said in page.read_text(encoding="utf-8")
+    assert "alike" not in lmlab("compare", COLD, HOT, "-p", "Hi").err
+
+
 def test_an_output_of_its_own(lmlab: Lmlab, home: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine.jsonl"
     assert lmlab("compare", COLD, HOT, "-p", "Hi", "-o", str(out)).code == 0
@@ -138,7 +150,7 @@ def test_failed_answers_are_three_and_the_first_is_told(lmlab: Lmlab, fake: Fake
         ((COLD, COLD), "ask for the same"),
         ((COLD, HOT, "--score", "vote"), "--score vote"),
         ((COLD, HOT, "--score", "judge:x"), "give --judge MODEL"),
-        ((COLD, HOT, "--score", "nothing"), "--score: select nothing"),
+        ((COLD, HOT, "--score", "nothing"), "--score: select nothing: give logprob, reward:MODEL,"),
         ((COLD, HOT, "--repeat", "0"), "--repeat 0"),
         ((COLD, HOT, "--blind"), "--blind is for votes on the screen"),
         ((COLD, HOT, "--expect", "label"), "--expect label: nothing reads answers"),

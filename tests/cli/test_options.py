@@ -66,6 +66,8 @@ def test_a_variable_does_what_its_option_does(
         (("--flash-attn", "on"), LoadSpec("", flash_attention=True)),
         (("--flash-attn", "off"), LoadSpec("", flash_attention=False)),
         (("--flash-attn", "auto"), LoadSpec("")),
+        (("--ubatch", "2048"), LoadSpec("", ubatch=2048)),
+        (("-ub", "1"), LoadSpec("", ubatch=1)),
         (("--kv-type", "q8_0"), LoadSpec("", key_type="q8_0", value_type="q8_0")),
         (("--kv-type", "q8_0,f16"), LoadSpec("", key_type="q8_0", value_type="f16")),
         (("--kv-type", "q4_0,f16", "--flash-attn", "off"), LoadSpec("", key_type="q4_0", flash_attention=False)),
@@ -165,11 +167,36 @@ def test_what_cannot_constrain_is_one_line_and_exit_code_2(fake: Fake, lmlab: Lm
         (("--json-schema", "[" * 10), "cannot read it: No such file"),
         (("--json-schema", '{"a":' * 100_000), "nested too deeply"),
         (("--json-schema", "{}", "--grammar", str(broken)), "give one of them"),
+        (("--grammar", ""), "--grammar: no file is named"),
+        (("--json-schema", " "), "--json-schema: nothing is given"),
+        (("--grammar", str(broken)), "--grammar: grammar, line 1, column 1"),
+        (("--json-schema", '{"type": "strin"}'), '--json-schema: $.type: "strin" is not a type'),
     ):
-        outcome = lmlab("run", "hi", *arguments)
-        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
-        assert message in outcome.err
+        for command in (("run", "hi"), ("chat", "--plain")):
+            outcome = lmlab(*command, *arguments)
+            assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+            assert message in outcome.err
     assert fake.resolved == []
+
+
+def test_a_constraint_that_is_typed_beats_the_other_in_the_environment(
+    fake: Fake, lmlab: Lmlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grammar = tmp_path / "g.gbnf"
+    grammar.write_text('root ::= "ja"', encoding="utf-8")
+    typed = {"GRAMMAR": ("--grammar", str(grammar)), "JSON_SCHEMA": ("--json-schema", "{}")}
+    kinds = {"GRAMMAR": "gbnf", "JSON_SCHEMA": "json-schema"}
+    for variable, other in (("GRAMMAR", "JSON_SCHEMA"), ("JSON_SCHEMA", "GRAMMAR")):
+        monkeypatch.setenv(f"LMLAB_{variable}", typed[variable][1])
+        assert lmlab("run", "hi", *typed[other]).code == 0
+        assert fake.backend.requests[0].constraint.kind == kinds[other]
+        assert "give one of them" in lmlab("run", "hi", *typed[other], *typed[variable]).err
+        monkeypatch.setenv(f"LMLAB_{other}", typed[other][1])
+        assert lmlab("run", "hi", *typed[other]).code == 0
+        assert fake.backend.requests[0].constraint.kind == kinds[other]
+        assert "give one of them" in lmlab("run", "hi").err
+        monkeypatch.delenv(f"LMLAB_{variable}")
+        monkeypatch.delenv(f"LMLAB_{other}")
 
 
 def test_stop_texts_come_from_options_or_else_one_a_line() -> None:
@@ -206,6 +233,8 @@ def test_flag_beats_variable_beats_config_file(
         (("-c", "-5"), "--ctx-size -5: give a whole number from 0 to 2147483647"),
         (("-ngl", "most"), "--gpu-layers most: give auto or a whole number from 0 to 2147483647"),
         (("--threads", "0"), "--threads 0: give a whole number from 1 to 512"),
+        (("--ubatch", "2049"), "--ubatch 2049: give a whole number from 1 to 2048"),
+        (("--ubatch", "0"), "--ubatch 0: give a whole number from 1 to 2048"),
         (("--flash-attn", "yes"), "--flash-attn yes: give auto, on or off"),
         (
             ("--kv-type", "q9"),
@@ -256,7 +285,7 @@ def test_no_color_is_told_to_every_library(fake: Fake, lmlab: Lmlab, monkeypatch
 def test_an_unknown_command_suggests_one(lmlab: Lmlab) -> None:
     outcome = lmlab("rnu")
     assert outcome.code == 2
-    assert outcome.err == "lmlab: No such command 'rnu'. Did you mean 'run'?; see 'lmlab --help'\n"
+    assert outcome.err == "lmlab: No such command 'rnu'. Did you mean 'run'? See 'lmlab --help'\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
@@ -329,7 +358,7 @@ def test_the_shell_completes_models(
         lmlab()
     assert ended.value.code == 0
     offered = capsys.readouterr().out.split()
-    assert offered == [*CATALOGUE, "small", "fast", str(home / "models" / "mine.gguf")]
+    assert offered == [*CATALOGUE, "small", "fast", "aliased", "mine"]
 
 
 @pytest.mark.parametrize(

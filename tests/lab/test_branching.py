@@ -6,9 +6,10 @@ import threading
 import pytest
 from chat_harness import Desk, model_file
 
-from lmlab.backends import Alternative, ChatPrompt, Distribution, Event, EventSink, Finished, Question, Stage
+from lmlab.backends import Alternative, ChatPrompt, Distribution, Event, EventSink, Failed, Finished, Question, Stage
 from lmlab.backends.fake import FakeBackend
 from lmlab.errors import EngineStopped, StoreError, UsageError
+from lmlab.lab.events import BranchRefused
 from lmlab.sampling import DEFAULTS, SamplingParams
 from lmlab.store import Attachment, Branch, Reply, Turn
 
@@ -182,6 +183,33 @@ def test_what_cannot_be_branched_is_said_and_nothing_is_written(desk: Desk) -> N
 
     assert desk.chat.tree() == before
     assert not desk.chat.replying
+
+
+def test_a_branch_that_is_refused_leaves_nothing_and_the_chat_where_it_was(desk: Desk) -> None:
+    backend = talk(desk, "q", "two")
+    first, path, tree = desk.chat.turns[1], desk.chat.turns, desk.chat.tree()
+    backend.script((), error=UsageError("the constraint forbids 'x'"))
+    desk.chat.branch(first, 1, 7)
+    assert desk.chat.turns != path
+    backend.finish()
+
+    assert desk.chat.turns == on_disk(desk) == path
+    assert desk.chat.tree() == tree
+    assert desk.chat.pruned == ()
+    assert not desk.chat.replying
+    refused = [event for event in desk.events if isinstance(event, BranchRefused)]
+    assert [str(event.error) for event in refused] == ["the constraint forbids 'x'"]
+    assert not any(isinstance(event, Failed) for event in desk.events)
+
+
+def test_a_branch_that_the_engine_fails_stays(desk: Desk) -> None:
+    backend = talk(desk, "q")
+    backend.script((), error=EngineStopped("gone"))
+    desk.chat.branch(desk.chat.turns[-1], 1, 7)
+    backend.finish()
+
+    assert record(desk.chat.turns[-1]).error == "gone"
+    assert len(desk.chat.tree()) == 3
 
 
 def test_nothing_is_branched_while_a_reply_is_under_way_or_another_model_on_its_way(desk: Desk) -> None:

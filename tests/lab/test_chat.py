@@ -284,8 +284,9 @@ def test_a_system_prompt_given_goes_over_the_resumed_sessions(desk: Desk) -> Non
 def test_an_attached_file_goes_with_the_next_message(auto: Desk, tmp_path: Path) -> None:
     backend = auto.open()
     (tmp_path / "notes.txt").write_text("one\ntwo\n")
-    file = auto.chat.attach(str(tmp_path / "notes.txt")).attachment
-    assert (file, auto.chat.attachments) == (Attachment("notes.txt", "one\ntwo\n"), (file,))
+    auto.chat.attach(str(tmp_path / "notes.txt"))
+    file = Attachment("notes.txt", "one\ntwo\n")
+    assert auto.chat.attachments == (file,)
 
     auto.chat.send("Sum up")
     auto.chat.send("Shorter")

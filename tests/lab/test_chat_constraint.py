@@ -39,6 +39,8 @@ def test_replies_follow_the_grammar_until_it_is_taken_away(desk: Desk, tmp_path:
 def test_a_schema_may_be_typed(desk: Desk) -> None:
     slash.run(desk.chat, '/schema {"type": "object"}')
     assert desk.chat.constraint == Constraint("json-schema", '{"type": "object"}')
+    with pytest.raises(ConstraintError, match=r'/schema: \$.type: "strin" is not a type'):
+        slash.run(desk.chat, '/schema {"type": "strin"}')
     with pytest.raises(UsageError, match="/schema: this is no JSON"):
         slash.run(desk.chat, "/schema {broken")
     with pytest.raises(UsageError, match="cannot read it"):
@@ -64,16 +66,16 @@ def test_what_is_not_a_short_file_is_refused_before_it_holds_anything_up(desk: D
 
 @pytest.mark.parametrize("line", ["/grammar {file}", "/schema {{}}"])
 def test_one_that_no_reply_can_be_held_to_says_the_way_out(desk: Desk, tmp_path: Path, line: str) -> None:
-    (tmp_path / "no.gbnf").write_text("root ::= (", encoding="utf-8")
+    (tmp_path / "no.gbnf").write_text(YES_OR_NO, encoding="utf-8")
     slash.run(desk.chat, line.format(file=tmp_path / "no.gbnf"))
     backend = desk.backends[-1]
     backend.auto = False
     desk.chat.send("Is it?")
-    backend.emit(Failed(backend.requests[-1].id, ConstraintError("the ( is never closed")))
+    backend.emit(Failed(backend.requests[-1].id, ConstraintError("it is too ambiguous")))
     command = line.split()[0]
     failed = [event for event in desk.events if isinstance(event, Failed)]
     assert [str(event.error) for event in failed] == [
-        f"the ( is never closed; {command} FILE gives another, {command} - none"
+        f"it is too ambiguous; {command} FILE gives another, {command} - none"
     ]
 
 

@@ -179,6 +179,10 @@ def test_a_document_is_read_once_and_asked_often(auto: Desk, tmp_path: Path) -> 
     assert contents[0][0] == "--- File: paper.pdf ---\nAll about apples\n--- End of paper.pdf ---\n\nWhat is it about?"
     assert contents[1][0] == contents[0][0]
     assert contents[1][-1] == "And who wrote it?"
+    assert slash.run(auto.chat, f"/read {file}").lines == (
+        "paper.pdf, 1 page, 16 characters, is in the conversation already, and has not changed: ask about it",
+    )
+    assert auto.chat.attachments == ()
     lines = slash.run(auto.chat, "/read").lines
     assert lines == (
         "no file goes with your next message",

@@ -137,6 +137,10 @@ def test_read(desk: Desk, tmp_path: Path) -> None:
         "my notes.txt, 7 characters, goes with your next message",
     )
     assert [file.name for file in desk.chat.attachments] == ["my notes.txt"]
+    assert run(desk.chat, f"/read {tmp_path / 'my notes.txt'}").lines == (
+        "my notes.txt, 7 characters, is attached already, and has not changed",
+    )
+    (tmp_path / "my notes.txt").write_text("two one")
     run(desk.chat, f"/read {tmp_path / 'my notes.txt'}")
     listed = "  my notes.txt, 7 characters"
     assert run(desk.chat, "/read").lines == ("with your next message go:", listed, listed)

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmlab.errors import ConstraintError
+from lmlab.gbnf import check_gbnf
 from lmlab.llama import Model, Vocabulary
 from lmlab.llama import grammar as grammar_module
-from lmlab.llama.gbnf import check_gbnf
 from lmlab.llama.grammar import CANDIDATE, Grammar
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -188,6 +189,19 @@ async def test_a_resize_wraps_anew_and_stays_at_the_end() -> None:
         assert "last" in await shown(pilot)
 
 
+async def test_the_title_the_text_and_the_facts_begin_in_one_line_from_top_to_bottom() -> None:
+    columns = Columns(["one", "two"])
+    async with stand(columns) as pilot:
+        for index in range(2):
+            columns.column(index).append("text")
+            columns.column(index).show_status(["fact"])
+        rows = (await shown(pilot)).splitlines()
+        places = [re.finditer("1 one|2 two|text|fact", row) for row in rows]
+        found = [[match.start() for match in row] for row in places]
+        assert len([row for row in found if row]) == 3
+        assert len({tuple(row) for row in found if row}) == 1, found
+
+
 async def test_facts_stand_at_one_height_and_break_between_facts() -> None:
     columns = Columns(["one", "two"])
     async with stand(columns) as pilot:
@@ -283,7 +297,7 @@ async def test_the_wheel_scrolls_the_column_under_the_pointer_and_the_mouse_sele
         row = next(
             number for number, line in enumerate(screen_text(pilot.app).splitlines()) if "text 0 line 29" in line
         )
-        await pilot.mouse_down(offset=(0, row))
-        await pilot.hover(offset=(6, row))
-        await pilot.mouse_up(offset=(6, row))
+        await pilot.mouse_down(offset=(1, row))
+        await pilot.hover(offset=(7, row))
+        await pilot.mouse_up(offset=(7, row))
         assert pilot.app.screen.get_selected_text() == "text 0"

@@ -223,7 +223,42 @@ async def test_esc_stops_and_what_came_stays(folder: Path) -> None:
         shown = screen_text(pilot.app)
         assert "stopped" in shown
         assert "one" in shown
-        assert not table.record.exists() or lines(table, "answer") == []
+        await pilot.press("l")
+        assert [vote["winner"] for vote in lines(table, "vote")] == [pilot.app.sitting.comparison.contenders[0].run]
+    kept = {line["variant"]: (line["text"], line["finish_reason"]) for line in lines(table, "answer")}
+    assert kept == {"calm-0": ("one ", "cancelled"), "hot-1": ("four ", "cancelled")}
+
+
+async def test_a_stopped_answer_stays_what_its_vote_is_on_until_it_is_asked_for_again(folder: Path) -> None:
+    table = Table(folder, auto=False, prepare=says(calm="one two three", hot="four five six"))
+    async with table.run(loads=False) as pilot:
+        await table.load(pilot)
+        for _ in range(2):
+            pilot.app.prompt.insert("Count")
+            await pilot.press("enter")
+            if not lines(table, "vote"):
+                await table.wait_until(pilot, lambda: all(one.running for one in table.backends.values()))
+                for backend in table.backends.values():
+                    backend.step(2)
+                await pilot.press("escape")
+            await table.all_in(pilot)
+            await pilot.press("l", "tab")
+        assert len(table.backends["calm"].requests) == 1
+        assert "one" in screen_text(pilot.app)
+        assert "✓" in screen_text(pilot.app)
+        await pilot.press("tab", "a")
+        await table.wait_until(pilot, lambda: all(one.running for one in table.backends.values()))
+        for backend in table.backends.values():
+            backend.finish()
+        await table.all_in(pilot)
+        await pilot.press("r")
+    assert [vote["winner"] for vote in lines(table, "vote")] == [
+        pilot.app.sitting.comparison.contenders[index].run for index in (0, 1)
+    ]
+    assert {line["variant"]: line["finish_reason"] for line in lines(table, "answer")} == {
+        "calm-0": "stop",
+        "hot-1": "stop",
+    }
 
 
 async def test_a_variant_that_cannot_load_ends_the_screen_with_its_reason(folder: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from screen_harness import Desk, screen_text
 from textual import events
 
+from lmlab.tui.widgets.composer.drawn_line import drawn_line
+
 MakeDesk = Callable[..., Desk]
 
 
@@ -23,9 +25,10 @@ async def test_ctrl_j_and_shift_enter_break_the_line(desk: Desk) -> None:
 
 async def test_a_long_input_leaves_most_of_the_screen_to_the_transcript(desk: Desk) -> None:
     async with desk.run() as pilot:
-        pilot.app.prompt.insert("\n" * 50)
+        pilot.app.prompt.insert("\n" * 50 + "the end")
         await pilot.pause()
         assert pilot.app.transcript.region.height >= 10
+        assert "the end" in screen_text(pilot.app)
 
 
 async def test_a_paste_keeps_its_lines_and_is_not_sent(desk: Desk) -> None:
@@ -44,6 +47,36 @@ async def test_control_characters_in_the_input_are_drawn_not_obeyed(desk: Desk) 
         assert "a␛[2Jb�c�d" in text
         assert "\x1b" not in text
         assert pilot.app.prompt.text == "a\x1b[2Jb\x9bc\u202ed"
+
+
+async def test_a_message_of_one_long_line_is_drawn_as_a_short_one_is(desk: Desk) -> None:
+    words = " ".join(str(number) for number in range(2_000))
+    async with desk.run() as pilot:
+        prompt = pilot.app.prompt
+        prompt.recall(f"{words}\x1b[2J")
+        await pilot.pause()
+        assert "1998 1999␛[2J" in screen_text(pilot.app)
+        await pilot.press("x", "left", "backspace", "ctrl+end")
+        assert prompt.text.endswith("1999\x1b[2x")
+        assert "1998 1999␛[2x" in screen_text(pilot.app)
+        before = [prompt.render_line(y) for y in range(prompt.size.height)]
+        prompt.select_all()
+        after = [prompt.render_line(y) for y in range(prompt.size.height)]
+        assert [line.text for line in after] == [line.text for line in before]
+        assert not any(line == other for line, other in zip(after, before, strict=True))
+
+
+def test_a_long_line_is_made_and_cut_once_and_takes_its_styles_off() -> None:
+    line = "word " * 2_000
+    cuts = range(60, len(line), 60)
+    plain = drawn_line(line).divide(cuts)
+    styled = drawn_line(line)
+    styled.stylize("bold", 130, 190)
+    marked = styled.divide(cuts)
+    assert [part is other for part, other in zip(plain, marked, strict=True)].count(False) == 2
+    assert [(span.start, span.end) for part in marked for span in part.spans] == [(10, 60), (0, 10)]
+    assert [part.spans for part in drawn_line(line).divide(cuts)] == [[]] * len(plain)
+    assert "".join(part.plain for part in drawn_line(line).divide(range(80, len(line), 80))) == f"{line} "
 
 
 async def test_the_arrows_walk_what_was_typed_before(desk: Desk) -> None:

@@ -41,6 +41,10 @@ def test_letters_narrow_the_list_and_choose_its_first(choice: Choice) -> None:
     assert (choice.names, choice.name) == ((), "judge-pair")
     choice.move(1)
     assert choice.name == "judge-pair"
+    choice.refuse()
+    assert choice.error is not None
+    choice.narrow("zz")
+    assert choice.error is None
 
 
 def test_rows_say_how_it_is_put_and_are_stepped_through(choice: Choice) -> None:
@@ -182,6 +186,19 @@ async def test_escape_leaves_everything_as_it_was(desk: Desk) -> None:
         await pilot.press(*"word", "escape")
         await desk.wait_until(pilot, lambda: not isinstance(app.screen, PromptView))
         assert app.chat.prompts.current is None
+
+
+async def test_enter_keeps_nothing_that_what_is_typed_does_not_name(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        app = await opened(desk, pilot)
+        await pilot.press(*"wordx", "enter")
+        await desk.settle(pilot)
+        assert isinstance(app.screen, PromptView)
+        assert 'nothing matches "wordx"' in screen_text(app)
+        assert app.chat.prompts.current is None
+        await pilot.press("backspace", "enter")
+        await desk.wait_until(pilot, lambda: not isinstance(app.screen, PromptView))
+        assert app.chat.prompts.current.name == "word-problem"
 
 
 async def test_one_prompt_is_asked_for_at_a_time_and_the_last_is_shown(desk: Desk) -> None:

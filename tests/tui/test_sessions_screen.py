@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from lmlab.errors import UsageError
 from lmlab.snapshot_layout import folder_name, new_name
-from lmlab.store import Reply, Session, Store
+from lmlab.store import Attachment, Reply, Session, Store
 from lmlab.tui.screens.sessions import SessionsView
 from lmlab.tui.widgets.sessions import SessionBook, SessionRows
 from lmlab.tui.widgets.sessions.wishes import SessionWishes, file_name
@@ -192,6 +192,42 @@ async def test_opening_goes_on_with_that_session(desk: Desk) -> None:
         assert "Red." in screen_text(pilot.app)
         await desk.send(pilot, "Why?")
         assert [turn.content for turn in desk.store.path(other.id)] == ["Apples", "Red.", "Why?", ""]
+
+
+async def test_opening_the_one_that_is_open_reads_what_another_program_made_of_it(desk: Desk) -> None:
+    desk.session = said(desk, "Pears", "Green.")
+    last = desk.store.path(desk.session.id)[-1]
+    async with desk.run() as pilot:
+        app = pilot.app
+        kept = Attachment("notes.txt", "text")
+        app.chat.attachments = (kept,)
+        assert last.reply is not None
+        desk.store.save_reply(last.id, "Yellow.", last.reply)
+        desk.store.add_turn(desk.session.id, last.id, "And plums?")
+        await open_sessions(desk, pilot)
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert not isinstance(app.screen, SessionsView)
+        shown = screen_text(app)
+        assert "Yellow." in shown
+        assert "Green." not in shown
+        assert "And plums?" in shown
+        assert app.chat.attachments == (kept,)
+        app.transcript.say("still here")
+        await open_sessions(desk, pilot)
+        await pilot.press("enter")
+        await desk.settle(pilot)
+        assert "still here" in screen_text(app)
+
+
+async def test_opening_the_one_that_is_open_leaves_its_reply_alone(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        await desk.send(pilot, "Why?")
+        desk.backend.step(2)
+        await open_sessions(desk, pilot)
+        await pilot.press("enter")
+        assert not isinstance(pilot.app.screen, SessionsView)
+        assert pilot.app.chat.replying
 
 
 async def test_opening_another_stops_the_reply_that_is_under_way_and_says_so(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from tokens_oracle import CHANCES, FIRST_ID, PIECES, Oracle, converse, open_tokens
 
 from lmlab.backends import Constraint, Spell
-from lmlab.errors import EngineStopped
+from lmlab.errors import EngineStopped, UsageError
 from lmlab.store import Reply
 from lmlab.tui.app import ChatApp
 from lmlab.tui.screens.tokens import TokensView
@@ -240,6 +240,22 @@ async def test_enter_on_a_candidate_branches_and_the_reply_streams_in_the_chat(d
         assert first.id in [turn.id for turn in chat.siblings(branched)]
 
 
+async def test_a_branch_that_is_refused_is_one_line_under_the_reply_that_was_there(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        view, _ = await opened(desk, pilot)
+        chat, path = view.host.chat, view.host.chat.turns
+        desk.backend.script((), error=UsageError("the constraint forbids 'x'"))
+        await press(pilot, "n", "tab", "enter")
+        await desk.wait_until(pilot, lambda: bool(desk.backend.running))
+        desk.backend.finish()
+        await desk.settle(pilot)
+        shown = screen_text(pilot.app)
+        assert chat.turns == path
+        assert shown.count("the constraint forbids 'x'") == 1
+        assert path[-1].content[:20] in shown
+        assert pilot.app.state.reply is None
+
+
 async def test_what_a_grammar_forced_is_not_laid_to_the_sampler(desk: Desk) -> None:
     async with desk.run() as pilot:
         pilot.app.chat.set_sampling("temperature", 0)
@@ -428,6 +444,21 @@ async def test_an_engine_that_fails_is_said_in_place_of_the_bars_and_the_next_to
         desk.backend.ask_error = None
         await press(pilot, "right")
         assert "token 3 of 14" in part(pilot, "#weighed")
+        assert len(oracle.looks) == 2
+
+
+async def test_an_engine_that_starts_again_is_not_taken_for_a_look_that_takes_long(desk: Desk) -> None:
+    async with desk.run() as pilot:
+        view, oracle = await opened(desk, pilot)
+        oracle.hold = True
+        desk.backend.crash(EngineStopped("the engine stopped: killed by signal 9"))
+        await press(pilot, "right")
+        desk.backend.loading(0.4)
+        await desk.wait_until(pilot, lambda: "the engine starts again: 40%" in part(pilot, "#weighed"))
+        view.state.looks.forget()
+        view.catch_up()
+        await pilot.pause()
+        assert part(pilot, "#weighed").strip() == "the engine starts again: 40%"
         assert len(oracle.looks) == 2
 
 

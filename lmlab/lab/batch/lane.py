@@ -20,7 +20,11 @@ _WAIT_S = 0.2
 _AHEAD = 2
 
 Outcome: TypeAlias = Choice | LmlabError
-Inbox: TypeAlias = "queue.SimpleQueue[Status | tuple[Work, Event] | _Chosen | None]"
+Inbox: TypeAlias = "queue.SimpleQueue[Status | tuple[Work, Event] | _Chosen | Arrived | None]"
+
+
+class Arrived:
+    """There may be another work to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +69,24 @@ class Lane:
         self._names = 0
         self._stopping = False
 
-    def run(self, works: Iterator[Work]) -> None:
-        """Answer all of ``works``; once ``None`` is in the inbox, only those that are being made.
+    def run(self, works: Iterator[Work | None]) -> None:
+        """Answer all of ``works``, a None among which says that none is there yet; once ``None`` is in the inbox, only
+        those that are being made.
 
         Raises LmlabError when no row can be answered: the model cannot be loaded, or a grammar no reply can follow.
         """
         more = True
         while True:
             while more and not self._stopping and self._has_room():
-                work = self._again.popleft() if self._again else next(works, None)
-                if work is None:
+                try:
+                    work = self._again.popleft() if self._again else next(works)
+                except StopIteration:
                     more = False
-                else:
-                    self._submit(work)
-            if self._busy:
+                    break
+                if work is None:
+                    break
+                self._submit(work)
+            if self._busy or (more and not self._stopping):
                 self._take()
             elif self._stopping or not self._again:
                 return

@@ -20,11 +20,12 @@ from typing import NamedTuple, TypeAlias
 from lmlab.backends import Backend, Loading, LoadSpec, Ready, Status, StatusSink, Stopped
 from lmlab.errors import LmlabError
 from lmlab.lab.batch.keys import content_key, row_content
-from lmlab.lab.batch.lane import Inbox, Lane, Outcome, await_ready
+from lmlab.lab.batch.lane import Arrived, Inbox, Lane, Outcome, await_ready
 from lmlab.lab.batch.line_order import LineOrder
 from lmlab.lab.batch.output import Known, Output
 from lmlab.lab.batch.plan import Plan
 from lmlab.lab.batch.row import BadRow, Row
+from lmlab.lab.batch.row_feed import RowFeed
 from lmlab.lab.batch.summary import Summary, Tally
 from lmlab.lab.batch.training import Keep, passed, training_row
 from lmlab.lab.batch.work import Work
@@ -128,21 +129,30 @@ class BatchRun:
             self.summary.seconds = time.perf_counter() - begun
         self.summary.interrupted = self._cancelled
         if self._ordered and not self._cancelled and (len(groups) > 1 or self._mixed):
-            self._output.reorder(one.key for group in self._keys(tuple(self._runs)) for one in group)
+            self._output.reorder(one.key for group in self._keys(tuple(self._runs), self._rows()) for one in group)
         return self.summary
 
     def _run_group(self, runs: tuple[str, ...]) -> None:
         self._order = LineOrder(self._ordered)
         self._inbox = queue.SimpleQueue()
-        works = self._works(runs)
-        # Where all is done no model is loaded.
-        first = next(works, None)
-        if first is not None:
-            with ExitStack() as stack:
+        with ExitStack() as stack:
+            feed = None if self._at_once else self._feed(stack)
+            works = self._works(runs, feed or self._rows())
+            # Where all is done no model is loaded.
+            first = next(works, None)
+            if feed is not None:
+                feed.waits = False
+            if first is not None:
                 self._answer(runs, chain((first,), works), stack)
         self._order.flush()
 
-    def _answer(self, runs: tuple[str, ...], works: Iterator[Work], stack: ExitStack) -> None:
+    def _feed(self, stack: ExitStack) -> RowFeed:
+        inbox = self._inbox
+        feed = RowFeed(self._rows(), lambda: inbox.put(Arrived()), lambda: self._cancelled)
+        stack.callback(feed.close)
+        return feed
+
+    def _answer(self, runs: tuple[str, ...], works: Iterator[Work | None], stack: ExitStack) -> None:
         plans = tuple(self._runs[run] for run in runs)
         load = plans[0].load
         pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="lmlab-select")
@@ -185,13 +195,15 @@ class BatchRun:
 
     # Rows
 
-    def _keys(self, runs: tuple[str, ...]) -> Iterator[list[_Keyed]]:
-        """Return each row for each run, in groups of at most ``_together`` of them."""
+    def _keys(self, runs: tuple[str, ...], rows: Iterable[Row | BadRow | None]) -> Iterator[list[_Keyed]]:
+        """Return each row for each run, in groups of at most ``_together`` of them; an empty one where none is there yet."""
         number = 0
-        rows = iter(self._rows())
+        coming = iter(rows)
         with closing(RowIndex()) as seen:
-            while group := list(islice(rows, max(1, self._together // len(runs)))):
-                self.summary.position = group[-1].position
+            while taken := list(islice(coming, max(1, self._together // len(runs)))):
+                group = [row for row in taken if row is not None]
+                if group:
+                    self.summary.position = group[-1].position
                 contents = [row_content(row) for row in group]
                 keyed = []
                 for row, content, occurrence in zip(group, contents, seen.occurrences(contents), strict=True):
@@ -200,10 +212,12 @@ class BatchRun:
                         number += 1
                 yield keyed
 
-    def _works(self, runs: tuple[str, ...]) -> Iterator[Work]:
+    def _works(self, runs: tuple[str, ...], rows: Iterable[Row | BadRow | None]) -> Iterator[Work | None]:
         last = -1
         self._together = 1
-        for keyed in self._keys(runs):
+        for keyed in self._keys(runs, rows):
+            if not keyed:
+                yield None
             found = self._known_of(keyed)
             for (number, row, run, key), known in zip(keyed, found, strict=True):
                 if self._cancelled:

@@ -77,6 +77,10 @@ class Work:
     def failed(self, error: LmlabError) -> dict[str, Any]:
         return {**self.head(), **self._input(), "error": {"type": type(error).__name__, "message": str(error)}}
 
+    def stopped(self, text: str) -> dict[str, Any]:
+        """Return the line of an answer that somebody stopped, with what had come of it."""
+        return {**self.head(), **self._input(), "text": text, "finish_reason": "cancelled"}
+
     def result(self, choice: Choice, source: Source) -> dict[str, Any]:
         """Return the line of a row that was answered."""
         gather = self.gather

@@ -17,7 +17,8 @@ class Answer:
     ``answer`` was read off ``text``, ``correct`` compares it with ``expected``: None where there is none to compare.
     ``logprob`` is the mean log-probability of the reply's tokens, before any sampler. ``tokens`` are the reply's,
     ``drawn`` those of all ``candidates``; ``why`` says what spoke for the one that is the reply. Times in seconds.
-    With ``reason`` error, ``error`` says why; ``text`` is then as far as it came.
+    With ``reason`` error, ``error`` says why. Then, and when it was cancelled, ``text`` is as far as it came, and nothing was
+    counted.
     """
 
     variant: int
@@ -63,6 +64,8 @@ def answer_of(line: Mapping[str, Any], variant: int) -> Answer:
     head |= {"variant": variant, "label": line["variant"], "text": line.get("text") or ""}
     if error is not None:
         return Answer(**head, reason="error", error=error["message"], error_type=error["type"])
+    if "usage" not in line:
+        return Answer(**head, reason=line["finish_reason"])
     usage, timings, candidates = line["usage"], line["timings"], line["candidates"]
     best = candidates[line["selected"]]
     return Answer(

@@ -107,10 +107,13 @@ class Comparison:
         stream: bool = True,
         only: Sequence[int] | None = None,
     ) -> Round:
-        """Put ``case`` to all variants, or to ``only`` these columns, and return at once. Answers are recorded as they end."""
+        """Put ``case`` to all variants, or to ``only`` these columns, and return at once. Answers are recorded as they end.
+
+        One that is stopped is recorded where it is streamed: who watched it come may vote on it.
+        """
 
         def hear(event: RoundEvent) -> None:
-            if isinstance(event, Answered) and event.answer.reason != "cancelled":
+            if isinstance(event, Answered) and (stream or event.answer.reason != "cancelled"):
                 try:
                     self.record.add_answer(event.line)
                 except LmlabError as error:

@@ -119,9 +119,9 @@ class Record:
         return self._answers.get((key, run))
 
     def is_done(self, key: str, run: str) -> bool:
-        """Whether there is an answer that did not fail."""
+        """Whether there is an answer that neither failed nor was stopped."""
         line = self._answers.get((key, run))
-        return line is not None and line.get("error") is None
+        return line is not None and line.get("error") is None and line["finish_reason"] != "cancelled"
 
     @property
     def empty(self) -> bool:

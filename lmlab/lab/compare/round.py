@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from lmlab.backends import CandidateEnded, Event, Failed, Finished, FinishReason, Handle
+from lmlab.backends import CandidateEnded, Event, Failed, Finished, Handle
 from lmlab.errors import EngineStopped, LmlabError
 from lmlab.lab.batch.work import Work
 from lmlab.lab.best_of import Choice
@@ -146,7 +146,7 @@ class Round:
                     if draw.handle is not None:
                         stopped.append(draw.handle)
                     if draw.choosing:
-                        self._cut(draw, "cancelled")
+                        self._cut(draw)
         for handle in stopped:
             handle.cancel()
 
@@ -176,7 +176,7 @@ class Round:
         assert gather is not None
         assert put is not None
         if draw.cancelled or gather.started is None:
-            self._cut(draw, "cancelled")
+            self._cut(draw)
         elif selector is None:
             self._conclude(draw, Choice(0, "", "", gather.ended))
         elif selector.blocking:
@@ -212,30 +212,20 @@ class Round:
     def _fail(self, draw: _Draw, error: LmlabError) -> None:
         with self._lock:
             if draw.cancelled:
-                self._cut(draw, "cancelled")
+                self._cut(draw)
             else:
                 self._end(draw, {**draw.work.failed(error), "text": self._text(draw)}, error)
 
-    def _cut(self, draw: _Draw, reason: FinishReason) -> None:
+    def _cut(self, draw: _Draw) -> None:
         """End an answer that was stopped with what there is of it."""
-        stopped = draw.work.failed(EngineStopped("stopped"))
-        line = self._whole({**stopped, "text": self._text(draw)}, draw)
-        answer = replace(answer_of(line, draw.contender.index), reason=reason, error=None, error_type=None)
-        self._tell(draw, answer, line)
+        self._end(draw, draw.work.stopped(self._text(draw)))
 
     def _end(self, draw: _Draw, line: dict[str, Any], failure: LmlabError | None = None) -> None:
-        line = self._whole(line, draw)
-        self._tell(draw, answer_of(line, draw.contender.index), line, failure)
-
-    def _whole(self, line: dict[str, Any], draw: _Draw) -> dict[str, Any]:
-        """Return the line with what says which case it is of."""
         put = draw.work.put
         asked = self.case.prompt if put is None else put.question.text
-        return {**line, "question": self.case.question, "repeat": self.case.repeat, "asked": asked}
-
-    def _tell(self, draw: _Draw, answer: Answer, line: dict[str, Any], failure: LmlabError | None = None) -> None:
-        draw.answer = answer
-        self._listener(Answered(answer.variant, answer, line, failure))
+        line = {**line, "question": self.case.question, "repeat": self.case.repeat, "asked": asked}
+        draw.answer = answer_of(line, draw.contender.index)
+        self._listener(Answered(draw.answer.variant, draw.answer, line, failure))
         if all(other.answer is not None for other in self._draws.values()):
             self._over.set()
             self._listener(Over(self._done()))

@@ -63,15 +63,15 @@ class Sitting:
         self._work.put(self._open)
 
     def kept(self, case: Case) -> tuple[Answer | None, ...]:
-        """Return what the record has of a case for each column. What failed is asked for again, and is not among it."""
+        """Return what the record has of a case for each column; what failed is not among it."""
         answered = self.comparison.answered(case)
         return tuple(None if one is None or one.error is not None else one for one in answered)
 
-    def put(self, case: Case, order: Sequence[int]) -> None:
-        """Have every variant answer that has nothing ``kept``; CaseOver follows. ``order`` is that of the columns."""
+    def put(self, case: Case, columns: Sequence[int]) -> None:
+        """Have these variants answer; CaseOver follows."""
         with self._lock:
             self._stopped = False
-        self._work.put(lambda: self._put(case, order))
+        self._work.put(lambda: self._put(case, columns))
 
     def stop(self) -> None:
         """End the answers under way; what has come of them stays."""
@@ -103,17 +103,16 @@ class Sitting:
             if opened:
                 self._listener(Opened())
 
-    def _put(self, case: Case, order: Sequence[int]) -> None:
-        kept, contenders = self.kept(case), self.comparison.contenders
-        missing = [contenders[index] for index in order if kept[index] is None]
+    def _put(self, case: Case, columns: Sequence[int]) -> None:
         if not self.comparison.sequential:
-            self._ask(case, [one.index for one in missing])
+            self._ask(case, columns)
         else:
-            for worker in dict.fromkeys(one.worker for one in missing):
-                self._ask_alone(case, worker, [one.index for one in missing if one.worker == worker])
+            asked = [self.comparison.contenders[index] for index in columns]
+            for worker in dict.fromkeys(one.worker for one in asked):
+                self._ask_alone(case, worker, [one.index for one in asked if one.worker == worker])
         self._listener(CaseOver())
 
-    def _ask_alone(self, case: Case, worker: int, columns: list[int]) -> None:
+    def _ask_alone(self, case: Case, worker: int, columns: Sequence[int]) -> None:
         with self._lock:
             if self._stopped:
                 return
@@ -125,7 +124,7 @@ class Sitting:
         finally:
             self.comparison.shut()
 
-    def _ask(self, case: Case, columns: list[int]) -> None:
+    def _ask(self, case: Case, columns: Sequence[int]) -> None:
         with self._lock:
             if self._stopped or not columns:
                 return

@@ -67,6 +67,16 @@ def figure_notes(report: Report) -> Iterator[str]:
     """Yield what must be known to read the figures."""
     if (most := at_once(report)) > 1 and len(report.prompts) * report.repeats > 1:
         yield f"as many as {most} answers were drawn at a time: the times are those of a busy machine, waiting included"
+    drawn = zip(report.labels, report.engines, strict=True)
+    greedy = [label for label, engine in drawn if engine is not None and engine["sampling"]["temperature"] == 0]
+    if greedy and report.repeats > 1:
+        yield repeats_alike(greedy, report.repeats)
+
+
+def repeats_alike(labels: Sequence[str], repeats: int) -> str:
+    """Return what there is to say of variants that are greedy, and yet were to answer each prompt several times."""
+    names = ", ".join(one_line(label, 40) for label in labels)
+    return f"at temperature 0 the {repeats} answers to a prompt are alike, and tell no more than one: {names}"
 
 
 def mean_table(measure: Measure, labels: Sequence[str]) -> Table | None:

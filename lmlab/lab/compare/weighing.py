@@ -14,12 +14,13 @@ from typing import TypeAlias
 
 from lmlab.backends import Backend, Message
 from lmlab.errors import PromptError, UsageError
-from lmlab.lab.best_of import Question, Selector, SelectorSpec
+from lmlab.lab.best_of import Question, Selector, SelectorKind, SelectorSpec, parse_selector
 from lmlab.lab.compare.answer import Answer
 from lmlab.lab.compare.record import Record, Score, Verdict
 from lmlab.lab.selectors.judge_prompts import Judge
 from lmlab.lab.selectors.likelihood import LogprobSelector
 
+_SCORERS: tuple[SelectorKind, ...] = ("logprob", "reward", "regex", "command")
 _WAIT_S = 0.2
 # Each asks a model twice: so many keep an engine full.
 _JUDGED_AT_ONCE = 8
@@ -28,17 +29,21 @@ Answers: TypeAlias = Sequence[Answer]
 """Those of one case, of all variants that have answered it."""
 
 
-def check_scorer(spec: SelectorSpec) -> None:
-    """Raise UsageError for a selector that gives an answer no mark of its own."""
-    if spec.kind == "vote":
-        raise UsageError("--score vote: a vote needs several answers of one variant: give it best_of=N,select=vote")
-    if spec.kind == "judge":
-        raise UsageError(f"--score {spec}: a judge compares answers in pairs: give --judge MODEL")
+def parse_scorer(text: str) -> SelectorSpec:
+    """Return what ``text`` names that gives each answer a mark of its own. Raises UsageError that says what may be given."""
+    match text.partition(":")[0].strip().lower():
+        case "vote":
+            raise UsageError("--score vote: a vote needs several answers of one variant: give it best_of=N,select=vote")
+        case "judge":
+            raise UsageError(f"--score {text}: a judge compares answers in pairs: give --judge MODEL")
+    try:
+        return parse_selector(text, among=_SCORERS)
+    except UsageError as error:
+        raise UsageError(f"--score: {error}") from None
 
 
 def open_scorer(spec: SelectorSpec, open_model: Callable[[str, bool], Backend]) -> Selector:
     """Return what marks answers one by one. ``open_model`` gives the backend of a model, to rank if told so."""
-    check_scorer(spec)
     # Each brings in what only it needs.
     match spec.kind:
         case "regex":

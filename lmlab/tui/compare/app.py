@@ -121,7 +121,7 @@ class CompareApp(Judging):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self._inbox.connect(self.wake)
+        self.begin()
         self.sitting.open()
 
     # Events
@@ -225,18 +225,21 @@ class CompareApp(Judging):
             self._put(self._coming)
             self._coming = self._take()
 
-    def _put(self, case: Case) -> None:
+    def _put(self, case: Case, *, again: bool = False) -> None:
+        """Show a case and have those answer that have not. ``again``: it is the one on the screen, asked for again."""
         comparison = self.sitting.comparison
         order = comparison.order(case) if self.blind else tuple(range(self.state.variants))
-        vote = next((vote for vote in comparison.votes if vote.key == case.key), None)
-        self.state.begin(case, order, self.sitting.kept(case), vote)
-        self.named = vote is not None
+        vote = None if again else next((vote for vote in comparison.votes if vote.key == case.key), None)
+        # A stopped answer that was voted on stays what the vote is on.
+        kept = [one if one is not None and (one.ended or vote) else None for one in self.sitting.kept(case)]
+        self.state.begin(case, order, kept, vote)
+        self.named = vote is not None or (again and self.named)
         self.differing = False
         self._places = [0] * self.state.variants
         for place in range(self.state.variants):
             self.columns.column(place).overlay(None)
             self.columns.column(place).clear()
-        self.sitting.put(case, order)
+        self.sitting.put(case, [index for index in order if kept[index] is None])
 
     def _submit(self, text: str) -> None:
         if not text.strip():
@@ -285,7 +288,7 @@ class CompareApp(Judging):
     def action_ask_again(self) -> None:
         """Have those answer again that failed or were stopped."""
         if self.state.case is not None and self.state.incomplete:
-            self._put(self.state.case)
+            self._put(self.state.case, again=True)
             self._show_all()
 
     def stop_asking(self) -> bool:

@@ -237,7 +237,9 @@ class PromptView(ChatView):
         self._part = parts[(parts.index(self._part) + by) % len(parts)]
 
     def _keep(self) -> None:
-        if self._choice.pointed == self._choice.name:
+        if not self._choice.names:
+            self._choice.refuse()
+        elif self._choice.pointed == self._choice.name:
             self.host.chat.prompts.take(self._choice.prompts)
             self.dismiss()
 

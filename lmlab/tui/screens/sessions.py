@@ -166,7 +166,7 @@ class SessionsView(ChatView):
             self._say("that one is removed: u brings it back", trouble=True)
             return
         if session.id == self._opened:
-            self.dismiss()
+            self._read_again()
             return
         stopped = chat.replying
         if self._try(lambda: chat.resume(chat.store.session(session.id))):
@@ -174,6 +174,16 @@ class SessionsView(ChatView):
             self.host.moved()
             if stopped:
                 self.host.activity.flash("the reply that was under way is stopped; what had come of it is kept")
+
+    def _read_again(self) -> None:
+        """Leave to the session that is open, with what another program has made of it."""
+        chat, changed = self.host.chat, [False]
+        if chat.replying or self._try(lambda: changed.append(chat.reread())):
+            self.dismiss()
+        if changed[-1]:
+            # What is on the screen stays there as long as it is the same messages, whatever they say.
+            self.host.transcript.show((), "", False)
+            self.host.moved()
 
     def action_new(self) -> None:
         """Begin a new session, and leave."""

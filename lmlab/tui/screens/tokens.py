@@ -20,6 +20,7 @@ from lmlab.lab.constraints import called
 from lmlab.store import Turn
 from lmlab.tui.keys import Hint
 from lmlab.tui.screens.view import ChatView
+from lmlab.tui.state import LoadingModel
 from lmlab.tui.status import label, value_text
 from lmlab.tui.widgets.tokens import (
     LegendLine,
@@ -186,6 +187,7 @@ class TokensView(ChatView):
                 stage=state.stage,
                 row=state.row if state.part == "weighed" else None,
                 late=self._late,
+                loading=self._loading(),
                 trouble=looks.trouble if reading.places else _nothing_yet(reading.streaming),
                 held=None if constraint is None else called(constraint),
             )
@@ -193,6 +195,12 @@ class TokensView(ChatView):
         self._sliders.show(SlidersView(state.knobs, state.knob if state.part == "knobs" else None, state.typed))
         self._legend.show(state.note, coloured=reading.reply.logprobs is not None or not reading.reply.tokens)
         self.show_keys()
+
+    def _loading(self) -> str | None:
+        model = self.host.state.model
+        if not isinstance(model, LoadingModel):
+            return None
+        return f"{'the model loads' if self._info is None else 'the engine starts again'}: {model.fraction:.0%}"
 
     def _question(self) -> str:
         turns, turn = self.host.chat.turns, self.state.reading.turn

@@ -75,14 +75,17 @@ class Bench:
     def out(self) -> Path:
         return self.folder / "out.jsonl"
 
-    def run(self, found: Iterable[Row | BadRow], *plans: Plan, **options: Any) -> Summary:
+    def run(
+        self, found: Iterable[Row | BadRow] | Callable[[], Iterable[Row | BadRow]], *plans: Plan, **options: Any
+    ) -> Summary:
+        """Answer the rows that are ``found``, or that come as it is called."""
         asked = plans or (self.plan(),)
-        kept = list(found)
+        kept = None if callable(found) else list(found)
         options.setdefault("at_once", True)
         with Output.open(self.out, [plan.fingerprint() for plan in asked]) as output:
             self.last = BatchRun(
                 asked,
-                rows=lambda: kept,
+                rows=lambda: found() if callable(found) else kept or (),
                 output=output,
                 opener=self.open,
                 resolve=lambda ref: model_file(self.folder / f"{ref}.gguf"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from lmlab.backends import LoadSpec
 from lmlab.backends.fake import FakeBackend, FakeCandidate
 from lmlab.errors import ContextOverflow, EngineStopped, LmlabError, ModelLoadError, UsageError
 from lmlab.lab.batch.keys import row_seed
-from lmlab.lab.batch.runner import Advanced, LeftOut, Loaded
+from lmlab.lab.batch.row import BadRow, Row
+from lmlab.lab.batch.runner import Advanced, BatchEvent, LeftOut, Loaded
 from lmlab.lab.best_of import parse_selector
 from lmlab.lab.task import Task
 from lmlab.prompting import Approach, Renderer, load
@@ -473,3 +475,55 @@ def test_a_failed_row_is_no_training_row(bench: Bench) -> None:
     assert bench.run(prompts(1), plan, retries=0).total.failed == 1
     assert bench.lines() == []
     assert bench.lines(".skipped.jsonl")[0]["error"]["type"] == "EngineStopped"
+
+
+# Rows that come one after the other
+
+
+def test_an_answer_is_written_though_the_next_row_has_not_come(bench: Bench) -> None:
+    first, second = prompts(2)
+    written = threading.Event()
+    bench.on_event = lambda event: written.set() if isinstance(event, Advanced) else None
+
+    def trickle() -> Iterator[Row | BadRow]:
+        yield first
+        assert written.wait(20)
+        yield second
+
+    assert bench.run(trickle, at_once=False).total.rows == 2
+    assert [line["id"] for line in bench.lines()] == ["r0", "r1"]
+
+
+def test_what_is_stopped_waits_for_no_further_row(bench: Bench) -> None:
+    over = threading.Event()
+
+    def trickle() -> Iterator[Row | BadRow]:
+        yield prompts(1)[0]
+        over.wait(20)
+
+    def stop(event: BatchEvent) -> None:
+        if isinstance(event, Advanced):
+            bench.last.cancel()  # type: ignore[union-attr]
+
+    bench.on_event = stop
+    summary = bench.run(trickle, at_once=False)
+    assert not over.is_set()
+    over.set()
+    assert summary.interrupted
+    assert len(bench.lines()) == 1
+
+
+def test_a_stream_that_breaks_off_ends_the_run_with_its_reason(bench: Bench) -> None:
+    def broken() -> Iterator[Row | BadRow]:
+        yield prompts(1)[0]
+        raise LmlabError("reading stdin failed")
+
+    with pytest.raises(LmlabError, match="reading stdin failed"):
+        bench.run(broken, at_once=False)
+
+
+def test_of_a_stream_that_is_done_no_model_is_loaded(bench: Bench) -> None:
+    found = prompts(200)
+    bench.run(found)
+    assert bench.run(lambda: iter(found), at_once=False).total.skipped == 200
+    assert len(bench.backends) == 1

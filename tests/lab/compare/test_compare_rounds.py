@@ -108,7 +108,7 @@ def test_closing_is_no_news(desk: Desk) -> None:
     assert not any(isinstance(one.status, Stopped) for one in desk.openings)
 
 
-def test_one_column_is_cancelled_and_its_answer_is_not_recorded(desk: Desk) -> None:
+def test_one_column_is_cancelled_and_recorded_as_far_as_it_came(desk: Desk) -> None:
     with opened(desk, desk.plan("a"), desk.plan("b")) as comparison:
         begun = comparison.begin(prompts("Hi")[0], lambda event: None)
         desk.backends["a"].step(2)
@@ -119,7 +119,19 @@ def test_one_column_is_cancelled_and_its_answer_is_not_recorded(desk: Desk) -> N
         stopped, fine = begun.wait()
         assert (stopped.reason, stopped.text, stopped.error) == ("cancelled", "A", None)
         assert fine.ended
-    assert [line["variant"] for line in desk.lines("answer")] == ["b"]
+        assert comparison.answered(begun.case) == (stopped, fine)
+        runs = [one.run for one in comparison.contenders]
+        assert [comparison.record.is_done(begun.case.key, run) for run in runs] == [False, True]
+    kept = {line["variant"]: (line["text"], line["finish_reason"]) for line in desk.lines("answer")}
+    assert kept == {"a": ("A", "cancelled"), "b": (fine.text, fine.reason)}
+
+
+def test_what_nobody_watches_is_not_recorded_when_it_is_cancelled(desk: Desk) -> None:
+    with opened(desk, desk.plan("a"), desk.plan("b")) as comparison:
+        begun = comparison.begin(prompts("Hi")[0], lambda event: None, stream=False)
+        begun.cancel()
+        begun.wait()
+    assert desk.lines("answer") == []
 
 
 def test_cancelling_all_ends_all(desk: Desk) -> None:

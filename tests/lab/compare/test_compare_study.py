@@ -16,6 +16,7 @@ from lmlab.lab.best_of import SelectorSpec, parse_selector
 from lmlab.lab.compare.case import cases
 from lmlab.lab.compare.series import Progress
 from lmlab.lab.compare.study import Drawn
+from lmlab.lab.compare.weighing import parse_scorer
 from lmlab.lab.task import Task
 from lmlab.prompting import Renderer, load
 
@@ -250,7 +251,18 @@ def test_a_judge_that_cannot_be_loaded_is_said_before_anything_is_drawn(desk: De
     assert set(desk.backends) == {"j"}
 
 
-@pytest.mark.parametrize("spec", ["vote", "judge", "judge:m"])
-def test_what_gives_an_answer_no_mark_of_its_own_is_no_scorer(desk: Desk, spec: str) -> None:
-    with pytest.raises(UsageError, match="--score"):
-        desk.study(prompts("one"), desk.plan("a"), desk.plan("b"), scorers=(parse_selector(spec),))
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("vote", "--score vote: .*,select=vote"),
+        ("judge", "--score judge: .* --judge MODEL"),
+        ("judge:", "--score judge:: .* --judge MODEL"),
+        ("Judge:m", "--score Judge:m: .* --judge MODEL"),
+        ("vot", "--score: select vot: give logprob, reward:MODEL, regex:PATTERN or command:CMD$"),
+        ("regx:a", "did you mean regex"),
+        ("command:", "say which command"),
+    ],
+)
+def test_what_gives_an_answer_no_mark_of_its_own_is_no_scorer_and_is_not_suggested(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_scorer(text)

@@ -14,14 +14,13 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from lmlab.terminal_text import visible
 from lmlab.tui.history import History
 from lmlab.tui.widgets.composer.completions import Completions, Offer
+from lmlab.tui.widgets.composer.drawn_line import drawn_line
 
 _MARK = "›"
 _PLACEHOLDER = "ask something, or / for commands"
 _NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
-_UNSAFE_STAND_IN = "�"
 
 
 class Prompt(TextArea):
@@ -77,10 +76,7 @@ class Prompt(TextArea):
 
     def get_line(self, line_index: int) -> Text:
         """Return a line as it is drawn: what could drive the terminal becomes one character that cannot."""
-        line = self.document.get_line(line_index)
-        if visible(line) != line:
-            line = "".join(shown if len(shown := visible(one)) == 1 else _UNSAFE_STAND_IN for one in line)
-        return Text(line, end="", no_wrap=True)
+        return drawn_line(self.document.get_line(line_index))
 
     async def _on_key(self, event: events.Key) -> None:
         # Here and not as bindings: those run after what was typed next.

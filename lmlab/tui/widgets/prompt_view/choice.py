@@ -70,9 +70,13 @@ class Choice:
 
     def narrow(self, text: str) -> None:
         """Show the templates whose names have ``text`` in them; the first is chosen if the chosen one is not there."""
-        self.filter = text
+        self.filter, self.error = text, None
         if self.names and self.pointed not in self.names:
             self.choose(self.names[0])
+
+    def refuse(self) -> None:
+        """Say that what is typed chooses nothing."""
+        self.error = f'nothing matches "{one_line(self.filter, 20)}": ⌫ takes a letter back'
 
     def move(self, by: int) -> None:
         """Choose the template ``by`` places from the one pointed at."""

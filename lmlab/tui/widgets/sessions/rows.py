@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
 
-from textual import events
-from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.geometry import Region, Size
-from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
-from textual.visual import Visual
 
 from lmlab.models import size_text
 from lmlab.terminal_text import one_line
 from lmlab.tui.status import short_name
+from lmlab.tui.widgets.cursor_rows import CursorRows
 from lmlab.tui.widgets.sessions.book import SessionRow
 
 _CURSOR, _OPEN, _REMOVED = "›", "●", "✕"
@@ -28,12 +21,10 @@ _MODEL = 14
 _INDENT = 6
 
 
-class SessionRows(ScrollView, can_focus=True):
-    """Shows what ``show`` was given last, with what a search found under a row.
+class SessionRows(CursorRows[SessionRow]):
+    """Shows what ``show`` was given last, with what a search found under a row."""
 
-    The arrows walk; Enter, or a click on the row at the cursor, posts Picked.
-    """
-
+    LIT = "sessions--cursor"
     COMPONENT_CLASSES = {  # noqa: RUF012 - Textual's own declaration
         "sessions--cursor",
         "sessions--open",
@@ -41,76 +32,26 @@ class SessionRows(ScrollView, can_focus=True):
         "sessions--gone",
         "sessions--match",
     }
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("home", "move(-1_000_000_000)", show=False),
-        Binding("end", "move(1_000_000_000)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
-        Binding("enter", "pick", show=False),
-    ]
-
-    class Picked(Message):
-        """The session at the cursor shall be opened."""
-
-    class Moved(Message):
-        """The cursor is at another row, or the row is another."""
 
     def __init__(self) -> None:
-        super().__init__(id="sessions-rows")
-        self._rows: tuple[SessionRow, ...] = ()
+        super().__init__("sessions-rows")
         self._open: str | None = None
         self._facts: list[list[str]] = []
-        self._cursor = 0
-        self._lines = 1
-
-    @property
-    def row(self) -> SessionRow | None:
-        """The row at the cursor."""
-        return self._rows[self._cursor] if self._rows else None
 
     def show(self, rows: Sequence[SessionRow], opened: str | None, at: str | None) -> None:
         """Show ``rows``, the cursor at the session ``at``; where that is none of them, in the place it was.
 
         ``opened``: the id of the session that the chat is in.
         """
-        self._rows, self._open = tuple(rows), opened
-        # One height for all: a row is found by its number.
-        self._lines = 2 if any(row.match is not None for row in rows) else 1
         now = datetime.now().astimezone()
-        self._facts = _columns([_facts(row, now) for row in self._rows])
-        places = [index for index, row in enumerate(self._rows) if row.session.id == at]
-        self.virtual_size = Size(0, len(self._rows) * self._lines)
-        self._go(places[0] if places else self._cursor)
+        self._open = opened
+        self._facts = _columns([_facts(row, now) for row in rows])
+        place = next((index for index, row in enumerate(rows) if row.session.id == at), None)
+        # One height for all: a row is found by its number.
+        self.put(tuple(rows), place, lines=2 if any(row.match is not None for row in rows) else 1)
 
-    def action_move(self, by: int) -> None:
-        self._go(self._cursor + by)
-
-    def action_page(self, by: int) -> None:
-        self._go(self._cursor + by * max(1, self.size.height // self._lines - 1))
-
-    def action_pick(self) -> None:
-        if self._rows:
-            self.post_message(self.Picked())
-
-    def on_click(self, event: events.Click) -> None:
-        place = (round(self.scroll_y) + event.get_content_offset_capture(self).y) // self._lines
-        if place >= len(self._rows):
-            return
-        if place == self._cursor:
-            self.action_pick()
-        else:
-            self._go(place)
-
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        place, line = divmod(round(self.scroll_y) + y, self._lines)
-        if place >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
-        style = self.get_visual_style("sessions--cursor") if place == self._cursor else self.visual_style
-        content = self._found_line(self._rows[place], width) if line else self._line(place, width)
-        return Visual.to_strips(self, content, width, 1, style, pad=True)[0]
+    def line(self, place: int, line: int, width: int) -> Content:
+        return self._found_line(self._rows[place], width) if line else self._line(place, width)
 
     def _line(self, place: int, width: int) -> Content:
         row = self._rows[place]
@@ -138,13 +79,6 @@ class SessionRows(ScrollView, can_focus=True):
             (row.match.match, ".sessions--match"),
             (row.match.after, ".sessions--muted"),
         ).truncate(width - 1, ellipsis=True)
-
-    def _go(self, place: int) -> None:
-        self._cursor = min(max(0, place), max(0, len(self._rows) - 1))
-        region = Region(0, self._cursor * self._lines, 1, self._lines)
-        self.scroll_to_region(region, animate=False, force=True)
-        self.refresh()
-        self.post_message(self.Moved())
 
 
 def _facts(row: SessionRow, now: datetime) -> tuple[str, ...]:

@@ -26,8 +26,9 @@ class WeighedView:
     """``seen`` is one place of a reply of ``count`` tokens; ``stage`` the stage chosen, None for the last.
 
     ``row`` is the place of the candidate that has the keys; None when they are elsewhere. ``late``: another token
-    has been selected for a while and is still being looked at. ``trouble`` says why there is nothing to see. ``held`` is
-    what the reply was held to, a grammar or a schema: the stages do not know of it.
+    has been selected for a while and is still being looked at. ``loading`` says that the model is not there to be asked,
+    ``trouble`` why there is nothing to see. ``held`` is what the reply was held to, a grammar or a schema: the stages do
+    not know of it.
     """
 
     seen: Seen | None = None
@@ -35,6 +36,7 @@ class WeighedView:
     stage: str | None = None
     row: int | None = None
     late: bool = False
+    loading: str | None = None
     trouble: str | None = None
     held: str | None = None
 
@@ -102,7 +104,7 @@ class Weighed(Widget):
         if view.trouble is not None:
             return Content.styled(view.trouble, ".weighed--trouble")
         if view.seen is None:
-            return Content.styled("looking at what the model weighed", ".weighed--quiet")
+            return Content.styled(view.loading or "looking at what the model weighed", ".weighed--quiet")
         distribution, width = view.seen.distribution, self.content_size.width
         stage = stage_index(distribution, view.stage)
         shape = self._table = table(distribution, stage, width)
@@ -155,7 +157,7 @@ class Weighed(Widget):
             else f"token {seen.place.at + 1:,} of {self._view.count:,}"
         )
         if self._view.late:
-            place = "looking at another token"
+            place = self._view.loading or "looking at another token"
         name = shown(drawn.text) if drawn is not None else f"{END} the end"
         room = max(0, width - cell_len(place) - 1)
         return Content.assemble((fit(name, room), ".weighed--title"), " ", (place, ".weighed--quiet"))
