@@ -41,7 +41,7 @@ from lmlab.worker.questions import Encode, Encoded, Rank, Ranked, Spell, Spelled
 __all__ = ["FAKE_SEED", "FAKE_TIMINGS", "FakeBackend", "FakeCandidate", "FakeHandle", "Script", "fake_info"]
 
 
-def fake_info(path: str = "fake.gguf", sequences: int = 8) -> ModelInfo:
+def fake_info(path: str = "fake.gguf") -> ModelInfo:
     """Return what a small chat model would report; change it with ``dataclasses.replace``."""
     return ModelInfo(
         path=path,
@@ -62,8 +62,8 @@ def fake_info(path: str = "fake.gguf", sequences: int = 8) -> ModelInfo:
         load_s=0.2,
         llama_cpp="0.0.0",
         layout=Layout(
-            sequences=sequences,
-            outputs=sequences,
+            sequences=8,
+            outputs=8,
             ubatch=512,
             flash_attention=True,
             key_type="f16",
@@ -100,7 +100,7 @@ class FakeBackend:
         self.spec = spec
         self.auto = auto
         self.forgetful = forgetful
-        self.info = info or fake_info(spec.path, spec.sequences)
+        self.info = info or fake_info(spec.path)
         self.requests: list[Request] = []
         self.updates: list[tuple[str, SamplingParams]] = []
         self.cancels: list[str] = []

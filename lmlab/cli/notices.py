@@ -40,11 +40,8 @@ def about_load(spec: LoadSpec, info: ModelInfo) -> Iterator[str]:
             f"the context is {info.context:,} tokens, not {usual:,}: "
             f"no more fits the {info.layout.available / 1e9:.1f} GB of memory there were; --kv-type q8_0 takes less"
         )
-    if info.layout.sequences < spec.sequences and not spec.deterministic:
-        yield (
-            f"{info.layout.sequences} of {spec.sequences} sequences are decoded at once: with more, this llama.cpp mixes up "
-            f"what {info.architecture} models remember"
-        )
+    if info.alone:
+        yield f"sequences are decoded one at a time: this llama.cpp mixes up what {info.architecture} models remember of several"
     if spec.ubatch and info.layout.ubatch < spec.ubatch:
         yield f"{info.layout.ubatch} tokens are computed at once, not {spec.ubatch}: the context holds no more"
     if spec.flash_attention and not info.layout.flash_attention:

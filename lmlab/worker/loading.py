@@ -69,7 +69,7 @@ def load(
     begin = time.perf_counter()
     threads = spec.threads or default_threads()
     model, context, adapters, drafting, layout, gpu_layers = _open(spec, library, log, progress, available(), threads)
-    spec = settled(spec, model)
+    asked, spec = spec, settled(spec, model)
     context.warm_up(max(model.vocabulary.bos, 0))
     info = model_info(
         spec,
@@ -95,7 +95,7 @@ def load(
         model=model,
         engine=engine,
         encoder=prompt_encoder(model),
-        info=info,
+        info=replace(info, alone=spec.sequences < asked.sequences),
         lora=tuple(adapter.scale for adapter in spec.lora),
         snapshots=_snapshots(spec, model, context.size, note),
         snapshot_key=_snapshot_key(spec, model, layout, library.version),

@@ -188,7 +188,8 @@ class ModelInfo:
     ``context`` is what was allotted, ``context_trained`` what the model was trained for. ``recommended`` is the
     sampling its file recommends. ``chat_template`` False means a base model. ``template_hash`` names the template.
     ``reuse`` is the prefix reuse policy of its kind of memory: ``full``, ``sliding-window``, ``recurrent``, or ``none``.
-    ``draft`` names what drafts for it, if anything does. ``layout`` is how its context was laid out.
+    ``draft`` names what drafts for it, if anything does. ``layout`` is how its context was laid out. ``alone``: sequences are
+    decoded one at a time, though more were asked for, since llama.cpp would mix them up.
     """
 
     path: str
@@ -211,6 +212,7 @@ class ModelInfo:
     layout: Layout
     draft: str | None = None
     deterministic: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

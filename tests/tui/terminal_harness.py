@@ -26,7 +26,7 @@ _ALTERNATE, _MOUSE, _PASTE = b"\x1b[?1049", b"\x1b[?1003", b"\x1b[?2004"
 
 
 class Terminal:
-    """``lmlab`` with ``arguments`` on a terminal of its own. ``written`` is all that it has put there."""
+    """``lmlab`` with ``arguments`` on a terminal of its own, in the folder ``home``. ``written`` is all that it has put there."""
 
     def __init__(
         self, home: Path, arguments: Sequence[str], environment: Mapping[str, str], program: str = PROGRAM
@@ -46,6 +46,7 @@ class Terminal:
                 stdout=far_end,
                 stderr=far_end,
                 start_new_session=True,
+                cwd=home,
                 env={
                     **os.environ,
                     "TERM": "xterm-256color",

@@ -17,7 +17,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     started: list[Terminal] = []
 
     def chat(program: str = PROGRAM, **environment: str) -> Terminal:
-        started.append(Terminal(tmp_path, ["chat", str(tmp_path / "none.gguf")], environment, program))
+        started.append(Terminal(tmp_path, ["chat", "./none.gguf"], environment, program))
         started[-1].wait_for("none.gguf")
         return started[-1]
 

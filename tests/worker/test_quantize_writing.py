@@ -25,10 +25,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def log(library: Library, monkeypatch: pytest.MonkeyPatch) -> QuantizeLog:
-    """What the library, which other tests share, writes to for this one."""
+    """What the library, which other tests share, writes to for this one: the callback of whoever started it last is called."""
     log = QuantizeLog(lambda done, tensors, fraction: heard.append((done, tensors, fraction)))
     heard: list[tuple[int, int, float]] = []
-    monkeypatch.setattr(library, "_log", log.take)
+    monkeypatch.setattr(library._started[-1], "_log", log.take)
     log.heard = heard  # type: ignore[attr-defined]
     return log
 
