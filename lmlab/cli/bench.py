@@ -188,8 +188,8 @@ def bench(
     paths = Paths.find()
     history = History(paths.benchmarks)
     if results.history:
-        if variants or measuring != MeasureOptions():
-            raise UsageError("--history lists every benchmark kept, and measures nothing: say --json, --csv or nothing")
+        if variants:
+            raise UsageError(f"--history lists every benchmark kept: leave out {' '.join(variants)}")
         _list(history, results)
         return
     with closing(BenchScreen(general.quiet)) as screen, endings_raised():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ def tune(
             return _forget(model, paths, screen)
         from lmlab.lab.tuning.tune import Wanted
 
+        if asked.quantize is not None and model.header.quantization in types:
+            screen.say(f"{model.header.quantization} is left out: {model.ref} has it already")
         wanted = Wanted(
             base=replace(spec, path=str(model.path)),
             objective=objective,
@@ -122,7 +125,10 @@ class _Job:
     def run(self, types: tuple[str, ...]) -> int:
         """Tune, with weights of ``types`` among the rest, and return the exit code."""
         from lmlab.lab.tuning.keeping import changes_output, weight_files
+        from lmlab.lab.tuning.saved import load_tuned
 
+        # What comes of minutes of measuring is kept beside what is there, so that must be readable.
+        load_tuned(self.paths)
         with _temporary_folder(self.paths) as folder:
             files = weight_files(self.model, types, private_folder(self.paths.models)) if types else {}
             if types and not self._write(types, folder):
@@ -201,12 +207,12 @@ class _Job:
         tuned = to_keep(ref, self.wanted.base, self.wanted.objective, tuning)
         self.screen.result(ref, tuning, tuned, cost)
         if path != self.model.path:
-            self.screen.say(f"wrote {path}; use it with -m {ref}")
+            self.screen.say(f"wrote {path}; use it with -m {shlex.quote(ref)}")
         if tuned is not None:
             keep(self.paths, tuned)
             self.screen.say(
                 f"from now on {ref} is loaded with {tuned.settings.words()} where nothing else is said; "
-                f"lmlab bench --tune --forget {ref} undoes that"
+                f"lmlab bench --tune --forget {shlex.quote(ref)} undoes that"
             )
         elif not tuning.won:
             before = tuned_for(self.paths, self.model.fingerprint)
@@ -221,7 +227,12 @@ class _Job:
 @contextmanager
 def _temporary_folder(paths: Paths) -> Iterator[Path]:
     """Give a folder on the disk where lmlab keeps its models; it is gone afterwards, with all that is in it."""
-    folder = Path(tempfile.mkdtemp(prefix=".tune-", dir=private_folder(paths.data)))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".tune-", dir=private_folder(paths.data)))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write in {paths.data}: {error.strerror or error}; set LMLAB_HOME to a folder you may write to"
+        ) from None
     try:
         yield folder
     finally:

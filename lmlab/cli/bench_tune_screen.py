@@ -76,3 +76,5 @@ class TuneScreen:
             stdout.write(table.text(tuning, cost, shutil.get_terminal_size().columns))
         else:
             stdout.write(table.tab_separated(tuning.steps))
+            for line in table.costs(cost):
+                self.say(line)

@@ -37,10 +37,14 @@ def text(tuning: Tuning, cost: Divergence | None, width: int) -> str:
                 ("decode", f"{before.decode:,.4g}", f"{after.decode:,.4g}"),
             )
             parts.append("\n" + drawn(speeds))
-    if cost is not None:
-        lines += [f"what it costs, over {_SAMPLE}:", *cost.words()]
+    lines += costs(cost)
     parts.append("\n" + wrapped(lines, width))
     return "".join(parts)
+
+
+def costs(cost: Divergence | None) -> list[str]:
+    """Return how far replies move, a line each; nothing where they do not."""
+    return [] if cost is None else [f"what it costs, over {_SAMPLE}:", *cost.words()]
 
 
 def tab_separated(steps: Sequence[Step]) -> str:

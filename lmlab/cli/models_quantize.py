@@ -19,6 +19,7 @@ from lmlab.cli.progress import Bars
 from lmlab.cli.streams import Stdout, decode, is_terminal
 from lmlab.errors import UsageError
 from lmlab.models import ModelFile, find_here
+from lmlab.models.kv_size import is_encoder
 from lmlab.models.quantizations import file_type
 from lmlab.settings import Paths, expanded, load_config, private_folder
 
@@ -154,11 +155,13 @@ def quantize(
     for line in done.notices():
         notices.say(line)
     name = quantizing.name_of(done.path, paths, config)
-    notices.say(f"wrote {done.path}; use it with -m " + (f'"{name}"' if " " in name else name))
+    speaks = not is_encoder(done.after)
+    use = f'"{name}"' if " " in name else name
+    notices.say(f"wrote {done.path}" + (f"; use it with -m {use}" if speaks else ""))
     if not as_json:
         _show_result(stdout, done)
     cost = None
-    if compare or (compare is None and not as_json and not quiet and _wanted()):
+    if compare or (compare is None and speaks and not as_json and not quiet and _wanted()):
         cost = job.cost(done, *(measured or (_sample(), _SAMPLE)), options.threads)
     if as_json:
         stdout.json(_as_dict(done, name, cost))
@@ -192,7 +195,7 @@ def _wanted() -> bool:
     """Ask on stderr whether to compare; Enter means yes, Ctrl-D no. No without anybody to ask."""
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         return False
-    sys.stderr.write("Compare it with the model it was made of? Ctrl-C ends that early. [Y/n] ")
+    sys.stderr.write("Compare it with the model it was made of? Both read 7,500 words; Ctrl-C ends that early. [Y/n] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):

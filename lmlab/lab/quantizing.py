@@ -121,6 +121,8 @@ def quantize(
         if written is None:
             return None
         after = _checked(source, unfinished, ftype, before)
+        # Another run may have put a file there meanwhile.
+        check_target(source, target, force=options.force)
         _move(unfinished, target)
     finally:
         # Windows removes nothing that is open; by now the process that wrote it is gone.

@@ -51,9 +51,14 @@ class KvShape:
         return round(tokens * a_token)
 
 
+def is_encoder(header: GgufHeader) -> bool:
+    """Return whether the model is known to read its text as a whole: it generates none, token by token."""
+    return header.architecture in _ENCODERS
+
+
 def kv_shape(header: GgufHeader) -> KvShape | None:
     """Return what the model keeps of its text; None when its header does not tell."""
-    if header.architecture in _ENCODERS:
+    if is_encoder(header):
         return KvShape(0, 0, 0)
     layers = header.block_count
     if not layers or layers > 1 << 16 or header.architecture in _COMPRESSING:

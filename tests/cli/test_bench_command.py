@@ -163,6 +163,7 @@ def test_what_is_asked_for_is_measured(lmlab: Lmlab, made_up: type[MadeUp], mode
     [
         (("--json", "--csv"), "give one of them"),
         (("--history", "--against", "last"), "measures nothing"),
+        (("--history",), "leave out mine"),
         (("--repeat", "0"), "--repeat 0"),
         (("--depths", "1,x"), "--depths x"),
         (("--together", "0"), "--together 0"),
@@ -227,6 +228,14 @@ def test_the_comparison_is_in_every_format(lmlab: Lmlab, made_up: type[MadeUp], 
     said = json.loads(lmlab("bench", "mine", "--json", "--against", before.id).out)
     assert said["against"]["id"] == before.id
     assert said["against"]["changes"][1]["ratio"] == 1.0
+
+
+def test_what_has_nothing_to_be_compared_with_is_not_measured(lmlab: Lmlab, made_up: type[MadeUp], model: Path) -> None:
+    lmlab("bench", "mine")
+    outcome = lmlab("bench", "mine@label=a", "mine@label=b", "--against", "last")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"the benchmark {kept()[0].id} is of mine, so there is nothing to compare a, b with" in outcome.err
+    assert len(made_up.asked) == 1
 
 
 def test_the_history_is_listed_and_nothing_measured(

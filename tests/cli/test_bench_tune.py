@@ -140,6 +140,27 @@ def test_forgetting(lmlab: Lmlab, machine: Machine, tiny: Path) -> None:
     assert "nothing is kept for" in lmlab("bench", "--tune", "--forget", str(tiny)).err
 
 
+def test_what_could_not_be_kept_is_not_looked_for(
+    lmlab: Lmlab, machine: Machine, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = Paths.find().tuned
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    saved.write_text("{")
+    outcome = lmlab("bench", "--tune", str(tiny))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "remove the file, and tune again" in outcome.err
+    saved.unlink()
+
+    def full(**_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bench_tune.tempfile, "mkdtemp", full)
+    outcome = lmlab("bench", "--tune", str(tiny))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "No space left on device; set LMLAB_HOME" in outcome.err
+    assert machine.specs == []
+
+
 def test_an_interrupt_keeps_nothing(lmlab: Lmlab, machine: Machine, tiny: Path) -> None:
     machine.stop_at = 8
     outcome = lmlab("bench", "--tune", str(tiny))
@@ -229,7 +250,10 @@ def test_weights_that_win_become_a_model_of_their_own(
     lmlab: Lmlab, quantized: Quantized, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LMLAB_THREADS", "1")
-    outcome = lmlab("bench", "--tune", str(tiny), "--allow", "weights", "--quantize", "q8_0,q4_0")
+    outcome = lmlab("bench", "--tune", str(tiny), "--allow", "weights", "--quantize", "q8_0,q4_0,f32")
+    assert f"F32 is left out: {tiny} has it already" in outcome.err
+    assert "lmlab: what it costs, over the examples of lmlab's prompt templates:\n" in outcome.err
+    assert "lmlab: same most likely token " in outcome.err
     assert outcome.code == 0, outcome.err
     written = Paths.find().models / "tiny-Q4_0.gguf"
     assert f"wrote {written}; use it with -m tiny-Q4_0" in outcome.err

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from harness import Lmlab, Outcome, Program, Terminal
 from model_stores import Stores
-from tiny_models import write_llama
+from tiny_models import write_encoder, write_llama
 
 from lmlab.cli.models_quantize_options import complete_type
 from lmlab.errors import ModelLoadError
@@ -28,7 +28,7 @@ from lmlab.models import read_header
 from lmlab.settings import Paths
 from lmlab.worker.divergence.messages import Estimate, Figures
 
-QUESTION = "Compare it with the model it was made of? Ctrl-C ends that early. [Y/n] "
+QUESTION = "Compare it with the model it was made of? Both read 7,500 words; Ctrl-C ends that early. [Y/n] "
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +94,15 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(quantized_cost, "measure_cost", measure)
     return asked
+
+
+def test_of_a_model_that_makes_no_text_nothing_is_asked(
+    on_terminal: Lmlab, tmp_path: Path, measured: list[dict[str, Any]]
+) -> None:
+    outcome = on_terminal("models", "quantize", str(write_encoder(tmp_path / "encoder.gguf")), "q8_0", typed="y\n")
+    target = Paths.find().models / "encoder-Q8_0.gguf"
+    assert (outcome.code, outcome.err.replace("\r", "")) == (0, f"lmlab: wrote {target}\n")
+    assert measured == []
 
 
 def test_a_pipe_gets_fields_and_the_model_is_found_by_its_name(

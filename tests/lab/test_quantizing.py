@@ -233,6 +233,21 @@ def test_where_it_cannot_go_is_said(source: Path, folder: Path) -> None:
     assert made(source, "Q8_0", folder, force=True).after.quantization == "Q8_0"
 
 
+def test_a_file_that_came_meanwhile_is_not_replaced(source: Path, folder: Path) -> None:
+    target = folder / "new.gguf"
+    with pytest.raises(UsageError, match="--force replaces it"):
+        quantize(
+            source,
+            "Q8_0",
+            target,
+            options=ONE,
+            log_folder=folder.parent / "logs",
+            progress=lambda _said: None if target.exists() else target.write_bytes(b"precious") and None,
+        )
+    assert list(folder.iterdir()) == [target]
+    assert target.read_bytes() == b"precious"
+
+
 # how it can end
 
 
@@ -290,7 +305,9 @@ def test_a_disk_that_fills_half_way_leaves_nothing(source: Path, folder: Path, p
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
     try:
-        with pytest.raises(ModelError, match=r"cannot write to .* are free: make room, or write elsewhere with -o"):
+        # The disk itself has room.
+        words = r"cannot write to .* are free, though it takes .*: a quota or a limit on files is smaller: make room"
+        with pytest.raises(ModelError, match=words):
             made(source, "Q8_0", folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -116,5 +116,6 @@ def _differences(now: Result, before: Result) -> Iterator[str]:
     if now.model.get("fingerprint") != before.model.get("fingerprint"):
         yield f"{now.label}: another model file"
     for key, value in now.load.items():
-        if before.load.get(key) != value:
+        # Which llama.cpp it was is said of the whole benchmark.
+        if key != "llama_cpp" and before.load.get(key) != value:
             yield f"{now.label}: {key.replace('_', ' ')} {before.load.get(key)} then, {value} now"

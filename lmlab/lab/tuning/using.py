@@ -5,6 +5,7 @@ Knows nothing of models by name: a file's fingerprint finds them.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -47,9 +48,9 @@ class SavedSettings:
         tuned = self._find(spec)
         if tuned is None:
             return spec
-        used = replace(tuned.settings.over(spec, kv_said=self._kv_said), threads=spec.threads, ubatch=spec.ubatch)
+        used = tuned.settings.over(spec, kv_said=self._kv_said)
         self._tell(tuned, used)
-        return used
+        return replace(used, threads=spec.threads, ubatch=spec.ubatch)
 
     def _find(self, spec: LoadSpec) -> Tuned | None:
         # Other threads add up in another order, so what is to repeat byte for byte stays as it is.
@@ -72,7 +73,7 @@ class SavedSettings:
         self._said.add(tuned.fingerprint)
         self._say(
             f"{tuned.ref} is loaded with {settings.words()}, as lmlab bench --tune found faster here "
-            f"({tuned.gain:+.0%}); lmlab bench --tune --forget {tuned.ref} undoes that"
+            f"({tuned.gain:+.0%}); lmlab bench --tune --forget {shlex.quote(tuned.ref)} undoes that"
         )
         if not tuned.told:
             # Where it cannot be noted it is said again.

@@ -62,7 +62,7 @@ def write(
     planned(Planned(size))
     log.begin_writing()
     if not quantize(request.source, request.name, wanted):
-        raise _failed(request, log, room=free(request.folder))
+        raise _failed(request, log, size=size, room=free(request.folder))
     if read_file_header(request.source) is not None and read_file_header(request.name) is None:
         raise ModelError(
             f"what llama.cpp wrote of {request.source} it cannot read itself, and it was thrown away: get another file "
@@ -107,9 +107,12 @@ def _notes(
             yield "quantize.imatrix.chunks_count", importance.chunks
 
 
-def _failed(request: Quantize, log: QuantizeLog, room: int | None = None) -> ModelError:
+def _failed(request: Quantize, log: QuantizeLog, size: int = 0, room: int | None = None) -> ModelError:
     reason = log.failure or "llama.cpp does not say why"
     if "iostream error" in reason or "basic_ios" in reason:
         left = "" if room is None else f", where {memory.size(room)} are free"
+        # Free space is not all there is: the system may limit what one user, or one file, may take.
+        if room is not None and room > size > 0:
+            left += f", though it takes {memory.size(size)}: a quota or a limit on files is smaller"
         return ModelError(f"cannot write to {request.folder}{left}: make room, or write elsewhere with -o")
     return ModelError(f"{request.source} cannot be written as {request.label}: {reason}")

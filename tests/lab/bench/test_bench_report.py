@@ -12,7 +12,7 @@ import pytest
 from bench_values import DECODE, DEEP, PREFILL, report, result
 
 from lmlab.errors import StoreError, UsageError
-from lmlab.lab.bench.against import compare_reports
+from lmlab.lab.bench.against import check_comparable, compare_reports
 from lmlab.lab.bench.history import History
 from lmlab.lab.bench.report import parse_report
 from lmlab.lab.bench.spread import Spread, spread_of
@@ -62,7 +62,7 @@ class TestWriting:
             "prompt_tokens": None,
         }
 
-    @pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"format": 1}', "\x00"])
+    @pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"format": 1}', "\x00", "[" * 200_000])
     def test_what_is_none_is_refused_by_its_place(self, text: str) -> None:
         with pytest.raises(UsageError, match=r"x\.json is no benchmark"):
             parse_report(text, "x.json")
@@ -70,6 +70,14 @@ class TestWriting:
     def test_one_of_a_later_lmlab_is_refused_by_its_format(self) -> None:
         with pytest.raises(UsageError, match="format 2; this lmlab reads format 1"):
             parse_report(json.dumps({**report(ONE).to_dict(), "format": 2}), "x.json")
+
+    def test_what_is_no_amount_is_refused(self) -> None:
+        said = json.dumps(report(ONE).to_dict())
+        for number in ("NaN", "Infinity", "1e400", "1" + 400 * "0", '"nan"', '"many"', "[]"):
+            for changed in (said.replace("310.0", number), said.replace("416.0", number)):
+                assert changed != said
+                with pytest.raises(UsageError, match=r"x\.json is no benchmark"):
+                    parse_report(changed, "x.json")
 
     def test_a_measure_that_is_not_known_is_refused(self) -> None:
         said = report(ONE).to_dict()
@@ -103,6 +111,11 @@ class TestHistory:
         history.append(report(ONE, id="bbbbbbbb"))
         found, damaged = history.all()
         assert ([one.id for one in found], damaged) == (["aaaaaaaa", "bbbbbbbb"], 1)
+
+    def test_a_line_has_what_ends_lines_elsewhere(self, history: History) -> None:
+        kept = report(result("a\u2028b\x85c", decode=[1.0]))
+        history.append(kept)
+        assert history.all() == ([kept], 0)
 
     def test_the_last_is_that_of_one_of_these_variants(self, history: History) -> None:
         history.append(report(result("a", decode=[1.0]), id="aaaaaaaa"))
@@ -151,10 +164,19 @@ class TestAgainst:
         assert [(change.label, change.ratio) for change in found.changes] == [("a", 2.0), ("b", 0.5)]
         assert found.notes == ("c is not in that benchmark",)
 
+    def test_what_has_nothing_in_common_is_refused(self) -> None:
+        before = report(result("a", decode=[1.0]), result("b", decode=[1.0]))
+        check_comparable(["b"], before)
+        check_comparable(["c", "a"], before)
+        check_comparable(["c"], report(result("a", decode=[1.0])))
+        for labels, earlier in ((["c"], before), (["c", "d"], before), (["c"], report())):
+            with pytest.raises(UsageError, match="nothing to compare c"):
+                check_comparable(labels, earlier)
+
     def test_one_variant_each_is_compared_whatever_it_is_called_and_all_that_differs_is_said(self) -> None:
         now = report(result("a", decode=[2.0], deep=[2.0]), processor="new")
         then = result("b", fingerprint="0" * 16, decode=[1.0])
-        before = report(replace(then, load={**then.load, "threads": 1}), processor="old")
+        before = report(replace(then, load={**then.load, "threads": 1, "llama_cpp": "0.2"}), processor="old")
         assert compare_reports(now, replace(before, versions={"lmlab": "0.1", "llama_cpp": "0.2"})).notes == (
             "another processor: old then, new now",
             "llama_cpp 0.2 then, 0.3.36 now",

@@ -15,8 +15,9 @@ from lmlab.backends import ChatPrompt, Event, EventSink, Finished, LoadSpec, Req
 from lmlab.backends.fake import FakeBackend, fake_info
 from lmlab.backends.local import LocalBackend
 from lmlab.errors import EngineStopped, ModelLoadError
+from lmlab.lab.doctor import generation
 from lmlab.lab.doctor.finding import Finding
-from lmlab.lab.doctor.generation import TOKENS, check
+from lmlab.lab.doctor.generation import LEAST, TOKENS, check
 
 SIX = "one two three four five six"
 
@@ -107,6 +108,43 @@ def test_a_reply_too_short_says_so(bench: Bench) -> None:
         "note",
         "1 token came: too few to say anything of the model",
     )
+
+
+def test_on_a_busy_machine_it_waits_for_as_many_tokens_as_say_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "_STEP_S", 0.001)
+    (backend,) = backends = [FakeBackend(LoadSpec("fake.gguf"), lambda status: None, info=fake_info())]
+    for _ in range(2):
+        backend.script(SIX)
+    backend.start()
+    backend.ready()
+
+    def one_token_a_look() -> bool:
+        if backend.running:
+            backend.step()
+        return False
+
+    # No time at all for a run, once its first tokens are there.
+    findings = check(
+        "fake",
+        backend.spec,
+        lambda spec, on_status: backends[0],
+        lambda status: None,
+        cancelled=one_token_a_look,
+        run_s=0,
+    )
+    found = {finding.name: finding for finding in findings}
+    assert found["repeats"].level == "ok"
+    assert LEAST <= found["repeats"].values["tokens"] < TOKENS
+
+
+def test_a_fast_model_is_said_in_whole_tokens(bench: Bench) -> None:
+    def change(event: Event, run: int) -> Event:
+        if isinstance(event, Finished) and event.timings is not None:
+            return replace(event, timings=replace(event.timings, decode_tokens_per_s=3138.6))
+        return event
+
+    bench.change = change
+    assert bench.found()["speed"].text.startswith("3,139 tokens/s;")
 
 
 def test_a_model_that_dies_or_refuses_ends_the_check_with_its_error(bench: Bench) -> None:

@@ -115,6 +115,12 @@ def test_what_is_kept_is_found_again(paths: Paths) -> None:
     assert tuned_for(paths, "c" * 16) is None
 
 
+def test_a_file_name_may_be_no_text(paths: Paths) -> None:
+    one = replace(tuned(), ref="models/\udcff.gguf")
+    keep(paths, one)
+    assert load_tuned(paths) == (one,)
+
+
 def test_the_newest_replaces_what_was_kept_for_the_same(paths: Paths) -> None:
     elsewhere = tuned(machine="another machine")
     for one in (tuned(), elsewhere, tuned(settings=Settings(threads=1))):
@@ -278,7 +284,7 @@ def test_a_record_has_what_changes_results_and_no_threads(paths: Paths, model: L
     opened = Opened(paths)
     planned = opened.saved.results_over(model)
     assert planned == replace(model, key_type="q8_0", value_type="q8_0")
-    assert opened.said[0].startswith("smollm2 is loaded with KV cache q8_0, as")
+    assert opened.said[0].startswith("smollm2 is loaded with 3 threads, ubatch 256, KV cache q8_0, as")
     # What opens it adds the rest, unless threads were shared out meanwhile.
     assert (opened(planned).threads, opened(planned).ubatch) == (3, 256)
     assert opened(replace(planned, threads=1)).threads == 1
