@@ -12,7 +12,7 @@ import sys
 from lmlab import __version__
 from lmlab.cli import report, streams
 
-GARBAGE = (5_000, 50, 100)
+GARBAGE = (5_000, 10, 100)
 """How often Python looks for garbage in cycles, as gc.set_threshold has it. With Python's own numbers it looks through everything
 every few seconds while a reply streams, which takes 0.1 s, and no key is taken meanwhile."""
 

@@ -135,6 +135,7 @@ class ChatApp(ChatActions):
 
     def catch_up(self) -> None:
         """Fold what has come and show it."""
+        self.call_after_refresh(self._pace.drawn)
         with self._pace.update():
             self._drain()
             if (view := self._view) is not None:

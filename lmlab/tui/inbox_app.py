@@ -5,6 +5,7 @@ Knows nothing of chats or comparisons.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ class InboxApp(App[int]):
         self.failure: Exception | None = None
         self.at_first_picture: Callable[[], None] | None = None
         self._inbox = inbox
-        self._pace = Pace(clock)
+        self._pace = Pace(clock, time.thread_time)
 
     def catch_up(self) -> None:
         """Fold what has come and show it."""

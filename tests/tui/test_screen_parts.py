@@ -145,6 +145,19 @@ def test_a_slow_update_gives_the_keys_three_times_as_long() -> None:
     assert pace.wait() == pytest.approx(0.3)
 
 
+def test_drawing_is_part_of_an_update_and_waiting_is_not() -> None:
+    clock, work = Clock(), Clock()
+    pace = Pace(clock, work)
+    with pace.update():
+        clock.now += 0.01
+        work.now += 0.01
+    assert pace.wait() == pytest.approx(0.05)
+    clock.now += 0.04
+    work.now += 0.03
+    pace.drawn()
+    assert pace.wait() == pytest.approx(0.12)
+
+
 def test_numbers_of_a_stream_change_a_few_times_a_second() -> None:
     clock = Clock()
     pace = Pace(clock)

@@ -128,6 +128,7 @@ class CompareApp(Judging):
 
     def catch_up(self) -> None:
         """Fold what has come and show it."""
+        self.call_after_refresh(self._pace.drawn)
         with self._pace.update():
             was_ready, was_asking = self.state.ready, self.state.asking
             for event in self._inbox.drain():

@@ -19,12 +19,14 @@ from lmlab.tui.widgets.columns.tabs import TabLine
 
 LEAST_CELLS = 36
 _MOST_FACTS = 8
+# A reply of one line is rare.
+_FIRST_LINES = 8
 
 
 class Columns(Vertical, can_focus=True):
     """A column for each of ``titles``; ``least`` is how many cells one needs.
 
-    Without ``lines`` it fills its place; with it, it is as high as its longest text in sight, of at most so many lines.
+    Without ``lines`` it fills its place; with it, it grows with its longest text in sight, up to so many lines.
     Not ``focusable``, it takes no keys, and whoever shows it calls ``move``, ``choose`` and ``scroll``.
     """
 
@@ -81,6 +83,7 @@ class Columns(Vertical, can_focus=True):
         self._current = 0
         self._shown = range(0)
         self._settling = False
+        self._tall = 1
 
     def compose(self) -> ComposeResult:
         yield self._tabs
@@ -204,6 +207,12 @@ class Columns(Vertical, can_focus=True):
         facts = min(_MOST_FACTS, max(column.facts_height(width) for column in seen))
         text = 0
         if self._lines is not None:
-            text = max(1, min(self._lines, max(column.body.line_count for column in seen)))
+            needed = max(column.body.line_count for column in seen)
+            # By leaps: each time, everything on the screen is laid out and drawn anew.
+            if needed > self._tall:
+                self._tall = max(needed, _FIRST_LINES, 2 * self._tall)
+            elif not needed:
+                self._tall = 1
+            text = min(self._lines, self._tall)
         for column in seen:
             column.set_heights(text or None, facts)
