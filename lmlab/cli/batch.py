@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,7 +31,7 @@ from lmlab.cli.options import (
     words,
 )
 from lmlab.cli.prompt_options import PromptOptions
-from lmlab.cli.streams import is_terminal
+from lmlab.cli.streams import is_terminal, own_stdin
 from lmlab.errors import UsageError
 from lmlab.settings import Paths, expanded, load_config
 
@@ -69,15 +68,6 @@ _FAILED_ROWS = 3
 def source_is(source: RowSource, path: Path) -> bool:
     """Whether rows are read from the file at ``path``."""
     return source.place != "-" and path.samefile(source.place)
-
-
-def _own_stdin() -> BinaryIO | None:
-    """Return stdin to be read on any thread: while one waits in ``sys.stdin``, Python cannot close it and ends badly."""
-    if sys.stdin is None:
-        return None
-    if not isinstance(sys.stdin.buffer, io.BufferedReader):
-        return sys.stdin.buffer
-    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +115,7 @@ class RowOptions:
         place = self.input if self.input == "-" else str(expanded(self.input))
         if place == "-" and is_terminal(sys.stdin):
             raise UsageError("no rows: name a file with -i FILE, or pipe them in")
-        return RowSource(place, parse_format(self.format) if self.format else None, stdin=_own_stdin())
+        return RowSource(place, parse_format(self.format) if self.format else None, stdin=own_stdin())
 
     def conditions(self) -> tuple[Where, ...]:
         """Return what rows must hold. Raises UsageError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from lmlab.cli import report
 from lmlab.cli.bench_tune_options import TuneOptions
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from lmlab.models import ModelFile
 
 _USUAL_S = 180.0
+_FOLDER = ".tune-"
 
 
 def tune(
@@ -227,8 +231,13 @@ class _Job:
 @contextmanager
 def _temporary_folder(paths: Paths) -> Iterator[Path]:
     """Give a folder on the disk where lmlab keeps its models; it is gone afterwards, with all that is in it."""
+    # One that was killed left models behind.
+    for left in paths.data.glob(f"{_FOLDER}*-*"):
+        number = left.name.removeprefix(_FOLDER).partition("-")[0]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".tune-", dir=private_folder(paths.data)))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=private_folder(paths.data)))
     except OSError as error:
         raise UsageError(
             f"cannot write in {paths.data}: {error.strerror or error}; set LMLAB_HOME to a folder you may write to"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from lmlab.errors import LmlabError, UsageError
 from lmlab.terminal_text import visible
@@ -109,6 +110,15 @@ def check_stdout() -> None:
             sys.stdout.flush()
         except OSError as error:
             raise stdout_error(error) from None
+
+
+def own_stdin() -> BinaryIO | None:
+    """Return stdin to be read on any thread: while one waits in ``sys.stdin``, Python cannot close it and ends badly."""
+    if sys.stdin is None:
+        return None
+    if not isinstance(sys.stdin.buffer, io.BufferedReader):
+        return sys.stdin.buffer
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 def piped_input() -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ from lmlab.lab.tuning.machine import machine as this_machine
 from lmlab.lab.tuning.saved import Tuned, keep, load_tuned
 from lmlab.lab.tuning.settings import Settings
 from lmlab.models import fingerprint
-from lmlab.settings import Paths
+from lmlab.settings import Paths, private_folder
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +53,6 @@ class Machine:
         self.specs.append(spec)
         self.now += 0.5
         if self.stop_at is not None and len(self.specs) >= self.stop_at:
-            import signal
-
             signal.raise_signal(signal.SIGINT)
         if asked["cancelled"]():
             return None
@@ -161,7 +163,31 @@ def test_what_could_not_be_kept_is_not_looked_for(
     assert machine.specs == []
 
 
-def test_an_interrupt_keeps_nothing(lmlab: Lmlab, machine: Machine, tiny: Path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where the tests run in the background, interrupts are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_a_killed_run_left_is_removed_and_another_run_is_left_alone(
+    lmlab: Lmlab, machine: Machine, tiny: Path, interruptible: None
+) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    data = private_folder(Paths.find().data)
+    left, other = data / f".tune-{dead.pid}-a", data / f".tune-{os.getppid()}-b"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "model.gguf").write_bytes(b"GGUF")
+    machine.stop_at = 8
+    lmlab("bench", "--tune", str(tiny))
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_an_interrupt_keeps_nothing(lmlab: Lmlab, machine: Machine, tiny: Path, interruptible: None) -> None:
     machine.stop_at = 8
     outcome = lmlab("bench", "--tune", str(tiny))
     assert (outcome.code, outcome.out) == (130, "")

@@ -242,16 +242,19 @@ async def test_another_content_stands_in_for_the_text_that_goes_on_growing() -> 
         assert "the text grows" in text
 
 
-async def test_with_a_limit_it_is_as_high_as_its_text_up_to_there() -> None:
-    columns = Columns(["one", "two"], lines=6, focusable=False)
+async def test_with_a_limit_it_grows_by_leaps_up_to_there() -> None:
+    columns = Columns(["one", "two"], lines=18, focusable=False)
     async with stand(columns) as pilot:
         lines_of(columns, 0, 2)
         lines_of(columns, 1, 1)
         await shown(pilot)
-        assert columns.size.height == 1 + 3
+        assert columns.size.height == 1 + 8
+        lines_of(columns, 0, 5)
+        await shown(pilot)
+        assert columns.size.height == 1 + 16
         lines_of(columns, 1, 30)
         assert "text 1 line 29" in await shown(pilot)
-        assert columns.size.height == 1 + 6
+        assert columns.size.height == 1 + 18
         columns.set_lines(4)
         await shown(pilot)
         assert columns.size.height == 1 + 4
