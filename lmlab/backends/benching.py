@@ -5,15 +5,13 @@ Knows nothing of which measurements are worth having.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lmlab.backends.process import WorkerProcess
-from lmlab.errors import EngineStopped
+from lmlab.backends.process import WorkerProcess, reports
 from lmlab.worker.benching.messages import (
     Answer,
     Bandwidth,
@@ -29,8 +27,6 @@ from lmlab.worker.benching.messages import (
 from lmlab.worker.messages import LoadSpec
 
 PROGRAM = "lmlab.worker.benching"
-WAIT_S = 0.1
-"""Between two looks at whether to go on."""
 
 
 class BenchProcess:
@@ -41,13 +37,7 @@ class BenchProcess:
 
     def __init__(self, log_folder: Path, *, cancelled: Callable[[], bool] = lambda: False) -> None:
         self._cancelled = cancelled
-        try:
-            self._process = WorkerProcess(log_folder, program=PROGRAM)
-        except OSError as error:
-            raise EngineStopped(
-                f"the engine could not be started: {error.strerror or error}: {error.filename or sys.executable}; "
-                "LMLAB_HOME can name a folder you may write to"
-            ) from None
+        self._process = WorkerProcess(log_folder, program=PROGRAM)
         self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
@@ -89,10 +79,8 @@ class BenchProcess:
         assert connection is not None
         try:
             connection.send(order)
-            while not self._cancelled():
-                if not connection.poll(WAIT_S):
-                    continue
-                match connection.recv():
+            for report in reports(connection, self._cancelled):
+                match report:
                     case OpenProgress(fraction):
                         progress(fraction)
                     case NotDone(error):

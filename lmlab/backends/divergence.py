@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lmlab.backends.process import WorkerProcess
-from lmlab.errors import EngineStopped
+from lmlab.backends.process import one_job, reports
 from lmlab.worker.divergence.messages import Figures, Measure, Measured, Measuring, ModelLoading, NotMeasured
 
 PROGRAM = "lmlab.worker.divergence"
-WAIT_S = 0.1
-"""Between two looks at whether to go on."""
 
 Listener = Callable[[ModelLoading | Measuring], None]
 
@@ -26,36 +22,22 @@ def run_measure(
     ``listener`` is called on this thread. However this ends, so does the process. Raises what the process says went wrong,
     and EngineStopped with its last words when it says nothing.
     """
-    try:
-        process = WorkerProcess(log_folder, program=PROGRAM)
-    except OSError as error:
-        raise EngineStopped(
-            f"the engine could not be started: {error.strerror or error}: {error.filename or sys.executable}; "
-            "LMLAB_HOME can name a folder you may write to"
-        ) from None
-    try:
-        with process.connect() as connection:
-            connection.send(request)
-            return _listen(connection, listener, cancelled)
-    except (EOFError, OSError):
-        raise process.explain() from None
-    finally:
-        process.end()
+    with one_job(log_folder, PROGRAM) as (_, connection):
+        connection.send(request)
+        return _listen(connection, listener, cancelled)
 
 
 def _listen(connection: Connection, listener: Listener, cancelled: Callable[[], bool]) -> Figures | None:
     latest: Figures | None = None
-    while not cancelled():
-        if not connection.poll(WAIT_S):
-            continue
-        match connection.recv():
+    for report in reports(connection, cancelled):
+        match report:
             case Measured(figures):
                 return figures
             case NotMeasured(error):
                 raise error
-            case Measuring(figures) as report:
+            case Measuring(figures):
                 latest = figures
                 listener(report)
-            case report:
+            case _:
                 listener(report)
     return latest

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lmlab.backends.process import WorkerProcess
+from lmlab.backends.process import WAIT_S, one_job
 from lmlab.errors import EngineStopped
 from lmlab.worker.examining.messages import Build, Examine, Examined, LaidOut, NotLaidOut
 from lmlab.worker.messages import LoadSpec
 
 PROGRAM = "lmlab.worker.examining"
-WAIT_S = 0.1
-"""Between two looks at whether to go on."""
 PATIENCE_S = 60.0
 """Longest that it may say nothing. Reading a header takes a second at most; a driver that wakes a GPU takes some."""
 
@@ -35,22 +32,10 @@ def run_examine(
     However this ends, so does the process. Raises EngineStopped with its last words when it dies, and when it has said
     nothing for ``patience_s`` seconds.
     """
-    try:
-        process = WorkerProcess(log_folder, program=PROGRAM)
-    except OSError as error:
-        raise EngineStopped(
-            f"the engine could not be started: {error.strerror or error}: {error.filename or sys.executable}; "
-            "LMLAB_HOME can name a folder you may write to"
-        ) from None
-    try:
-        with process.connect() as connection:
-            connection.send(Examine(spec))
-            if not _listen(connection, listener, cancelled, patience_s):
-                raise EngineStopped(f"the engine said nothing for {patience_s:.0f} s (log: {process.log}); try again")
-    except (EOFError, OSError):
-        raise process.explain() from None
-    finally:
-        process.end()
+    with one_job(log_folder, PROGRAM) as (process, connection):
+        connection.send(Examine(spec))
+        if not _listen(connection, listener, cancelled, patience_s):
+            raise EngineStopped(f"the engine said nothing for {patience_s:.0f} s (log: {process.log}); try again")
 
 
 def _listen(connection: Connection, listener: Listener, cancelled: Callable[[], bool], patience_s: float) -> bool:

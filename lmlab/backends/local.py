@@ -6,7 +6,6 @@ Knows nothing of what the worker does inside.
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -178,11 +177,6 @@ class LocalBackend:
         """Start a worker and pass on what it says until it ends; return why it did."""
         try:
             process = WorkerProcess(self._log_folder)
-        except OSError as error:
-            return EngineStopped(
-                f"the engine could not be started: {error.strerror or error}: {error.filename or sys.executable}; "
-                "LMLAB_HOME can name a folder you may write to"
-            )
         except LmlabError as error:
             return error
         with self._changed:

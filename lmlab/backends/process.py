@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
+from typing import Any
 
 from lmlab.errors import EngineStopped
 from lmlab.settings import private_folder
@@ -19,6 +21,8 @@ from lmlab.terminal_text import one_line
 from lmlab.worker.messages import ABORT_MARK
 
 KEPT_LOGS = 10
+WAIT_S = 0.1
+"""Between two looks at whether to go on."""
 CRASH_S = 10.0
 """Longest that a crash may take, with a dump of its memory."""
 LONGEST_SOCKET_PATH = 100
@@ -26,9 +30,21 @@ LONGEST_SOCKET_PATH = 100
 
 
 class WorkerProcess:
-    """One ``python -m lmlab.worker``, or another program of that package. ``connection`` is there after ``connect``."""
+    """One ``python -m lmlab.worker``, or another program of that package. ``connection`` is there after ``connect``.
+
+    Raises EngineStopped when it cannot be started, and UsageError when there can be no folder for its log.
+    """
 
     def __init__(self, log_folder: Path, *, program: str = "lmlab.worker") -> None:
+        try:
+            self._start(log_folder, program)
+        except OSError as error:
+            raise EngineStopped(
+                f"the engine could not be started: {error.strerror or error}: {error.filename or sys.executable}; "
+                "LMLAB_HOME can name a folder you may write to"
+            ) from None
+
+    def _start(self, log_folder: Path, program: str) -> None:
         private_folder(log_folder)
         _prune(log_folder)
         self.log = log_folder / f"worker-{secrets.token_hex(4)}.log"
@@ -120,6 +136,29 @@ class WorkerProcess:
             self._process.wait()
         if self._process.stdout:
             self._process.stdout.close()
+
+
+@contextmanager
+def one_job(log_folder: Path, program: str) -> Iterator[tuple[WorkerProcess, Connection]]:
+    """Give a process of its own and the connection to it. However this ends, so does the process.
+
+    Raises EngineStopped with its last words when it dies.
+    """
+    process = WorkerProcess(log_folder, program=program)
+    try:
+        with process.connect() as connection:
+            yield process, connection
+    except (EOFError, OSError):
+        raise process.explain() from None
+    finally:
+        process.end()
+
+
+def reports(connection: Connection, cancelled: Callable[[], bool]) -> Iterator[Any]:
+    """Yield what comes, until ``cancelled``, which is asked some ten times a second."""
+    while not cancelled():
+        if connection.poll(WAIT_S):
+            yield connection.recv()
 
 
 def worker_environment(inherited: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:

@@ -133,16 +133,13 @@ class ChatApp(ChatActions):
 
     # Events of the chat
 
-    def catch_up(self) -> None:
-        """Fold what has come and show it."""
-        self.call_after_refresh(self._pace.drawn)
-        with self._pace.update():
-            self._drain()
-            if (view := self._view) is not None:
-                # What it covers waits until it is gone: Textual would draw all of it again and again, unseen.
-                view.catch_up()
-            else:
-                self._show_all()
+    def follow_events(self) -> None:
+        self._drain()
+        if (view := self._view) is not None:
+            # What it covers waits until it is gone: Textual would draw all of it again and again, unseen.
+            view.catch_up()
+        else:
+            self._show_all()
 
     @property
     def _view(self) -> ChatView | None:

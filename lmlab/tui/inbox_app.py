@@ -21,7 +21,7 @@ from lmlab.tui.state import Clock
 
 
 class InboxApp(App[int]):
-    """Subclasses call ``begin`` once they are on the screen, and drain the inbox in ``catch_up``.
+    """Subclasses call ``begin`` once they are on the screen, and drain the inbox in ``follow_events``.
 
     ``failure`` is the exception that ended it, for whoever ran it, who may set what is done ``at_first_picture``.
     """
@@ -36,9 +36,15 @@ class InboxApp(App[int]):
         self._inbox = inbox
         self._pace = Pace(clock, time.thread_time)
 
-    def catch_up(self) -> None:
+    def follow_events(self) -> None:
         """Fold what has come and show it."""
         raise NotImplementedError
+
+    def catch_up(self) -> None:
+        """Follow the events as one update: the next leaves the keys their time."""
+        self.call_after_refresh(self._pace.drawn)
+        with self._pace.update():
+            self.follow_events()
 
     def begin(self) -> None:
         """The first picture is there and keys are taken: from now on hear of what comes."""

@@ -13,7 +13,7 @@ import pytest
 import tiny_models
 
 from lmlab.backends import LoadSpec
-from lmlab.backends import divergence as backend
+from lmlab.backends import process as backend
 from lmlab.backends.process import WorkerProcess
 from lmlab.errors import EngineStopped, ModelLoadError, UsageError
 from lmlab.lab.divergence import Divergence, measure

@@ -13,7 +13,7 @@ import gguf
 import pytest
 import tiny_models
 
-from lmlab.backends import quantizing as backend
+from lmlab.backends import process as backend
 from lmlab.backends.process import WorkerProcess
 from lmlab.errors import EngineStopped, ModelError, ModelFileError, UsageError
 from lmlab.lab import quantizing

@@ -126,24 +126,21 @@ class CompareApp(Judging):
 
     # Events
 
-    def catch_up(self) -> None:
-        """Fold what has come and show it."""
-        self.call_after_refresh(self._pace.drawn)
-        with self._pace.update():
-            was_ready, was_asking = self.state.ready, self.state.asking
-            for event in self._inbox.drain():
-                self.state.fold(event)
-            if self.state.failure is not None:
-                self.failure = self.state.failure
-                self.exit(1)
-                return
-            for said in self.state.take_said():
-                self.activity.flash(said)
-            if self.state.ready and not was_ready:
-                self._begin_file()
-            if was_asking and not self.state.asking and not self.prompt.text:
-                self.columns.focus()
-            self._show_all()
+    def follow_events(self) -> None:
+        was_ready, was_asking = self.state.ready, self.state.asking
+        for event in self._inbox.drain():
+            self.state.fold(event)
+        if self.state.failure is not None:
+            self.failure = self.state.failure
+            self.exit(1)
+            return
+        for said in self.state.take_said():
+            self.activity.flash(said)
+        if self.state.ready and not was_ready:
+            self._begin_file()
+        if was_asking and not self.state.asking and not self.prompt.text:
+            self.columns.focus()
+        self._show_all()
 
     def _show_all(self) -> None:
         self._show_texts()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_models import write_encoder, write_llama, write_recurrent
 
-from lmlab.backends import LoadSpec, examining
+from lmlab.backends import LoadSpec, examining, process
 from lmlab.backends.process import WorkerProcess
 from lmlab.errors import EngineStopped
 from lmlab.lab.doctor.engine import Engine
@@ -29,7 +29,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[WorkerProcess]]:
         started.append(WorkerProcess(folder, program=program))
         return started[-1]
 
-    monkeypatch.setattr(examining, "WorkerProcess", start)
+    monkeypatch.setattr(process, "WorkerProcess", start)
     yield started
     assert [process for process in started if process._process.poll() is None] == []
 
