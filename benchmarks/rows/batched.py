@@ -1,23 +1,21 @@
-"""Eight requests decoding at once through the whole stack, against llama-batched-bench at eight.
+"""Eight sequences decoding at once through the whole stack, against llama-batched-bench at eight.
 
-Only the time in which all eight decode counts, as in llama-batched-bench, which starts a process of its own each turn;
-neither side streams. lmlab's rate is the sum of the eight's own, as the worker reports them.
+lmlab's are eight replies to one prompt, which all begin and end together; llama-batched-bench, which starts a process of its
+own each turn, reads eight prompts first. Only decoding counts on both sides; neither streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 
 import texts
-from sides import GREEDY, Lmlab, Reply, find_tool, llama_batched_bench, sampling
+from sides import GREEDY, Lmlab, find_tool, llama_batched_bench, sampling
 from table import NotMeasured, Row, Setting, alternate, middle, ratios
 
 from lmlab.backends import TextPrompt
 
 SEQUENCES, PROMPT, TOKENS = 8, 16, 128
-TOGETHER = 0.9
-"""The least share of the time in which any decodes that all of them must."""
 
 
 def measure(setting: Setting) -> Iterator[Row]:
@@ -27,10 +25,12 @@ def measure(setting: Setting) -> Iterator[Row]:
         threads = lmlab.info.threads
 
         def ours(_: int) -> float:
-            prompts = [TextPrompt(prompt) for prompt in texts.COUNTING]
-            rate, share = together(lmlab.run(prompts, sampling(GREEDY, tokens), stream=False))
-            if share < TOGETHER:
-                raise NotMeasured(f"all {SEQUENCES} decoded together for {share:.0%} of the time only")
+            (reply,) = lmlab.run(
+                [TextPrompt(texts.COUNTING[0])], sampling(GREEDY, tokens), candidates=SEQUENCES, stream=False
+            )
+            rate = reply.finished.timings.decode_tokens_per_s
+            if rate is None or reply.tokens < SEQUENCES * tokens:
+                raise NotMeasured(f"the model ends before {tokens} tokens: make them fewer with --scale")
             return rate
 
         def theirs(_: int) -> float:
@@ -48,16 +48,3 @@ def measure(setting: Setting) -> Iterator[Row]:
         values=ratios(figures, 0, 1),
         detail=f"lmlab {middle(figures, 0):.1f} tokens/s, llama-batched-bench {middle(figures, 1):.1f}",
     )
-
-
-def together(replies: Sequence[Reply]) -> tuple[float, float]:
-    """Return the tokens per second of all ``replies``, and for what share of the time all of them decoded."""
-    begins, ends, rate = [], [], 0.0
-    for reply in replies:
-        timings = reply.finished.timings
-        assert timings.ttft_s is not None
-        assert timings.decode_tokens_per_s is not None
-        begins.append(reply.begin + timings.ttft_s)
-        ends.append(reply.begin + timings.total_s)
-        rate += timings.decode_tokens_per_s
-    return rate, (min(ends) - max(begins)) / (max(ends) - min(begins))

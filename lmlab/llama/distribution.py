@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lmlab.llama.logits_row import Floats, Ids, LogitsRow, entropy, last_key, running_sum, shifted
+from lmlab.llama.logits_row import Floats, Ids, LogitsRow, last_key, running_sum, shifted, softened
 from lmlab.llama.sampler import StageName, chain_stages, complete, greedy
 from lmlab.sampling import SamplingParams
 
@@ -174,10 +174,7 @@ class _Left:
         if self.temperature is not None:
             logits = row.logits if ids is None else row.logits[ids]
             peak = row.peak / self.temperature
-            logs = shifted(logits / self.temperature, peak)
-            weights = np.exp(logs)
-            total = float(weights.sum())
-            bits = entropy(weights, logs, total)
+            total, bits = softened(logits, self.temperature, peak)
             found = np.exp(shifted(row.logits[tokens] / self.temperature, peak))
         else:
             total, bits = (row.total, row.entropy) if ids is None else row.entropy_of(ids)

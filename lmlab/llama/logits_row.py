@@ -21,6 +21,10 @@ Keys: TypeAlias = npt.NDArray[np.uint64]
 HEADS = (1024, 32768)
 """How many tokens are sorted at first, and then: few distributions need more."""
 
+_BLOCK = 8192
+"""Tokens that are computed at once where all are: arrays of a whole vocabulary, asked of the system and given back each time,
+cost several times the arithmetic."""
+
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
@@ -146,14 +150,38 @@ def _order(numbers: npt.NDArray[np.uint32]) -> Ids:
 
 def shifted(logits: Floats, peak: np.float32) -> Doubles:
     """Return the logarithms of the weights. They are differences in llama.cpp's precision."""
-    # Below that a weight is 0; of minus infinity the product in the entropy would be no number.
-    logs: Doubles = np.maximum(logits - peak, np.float32(-800)).astype(np.float64)
+    logs = np.empty(len(logits), np.float64)
+    for part in _blocks(len(logits)):
+        # Below that a weight is 0; of minus infinity the product in the entropy would be no number.
+        logs[part] = np.maximum(logits[part] - peak, np.float32(-800))
     return logs
+
+
+def softened(logits: Floats, temperature: np.float32, peak: np.float32) -> tuple[float, float]:
+    """Return the sum of the weights of ``logits`` divided by ``temperature``, and their entropy in bits.
+
+    ``peak`` is the largest of all, so divided.
+    """
+    total = product = 0.0
+    for part in _blocks(len(logits)):
+        logs = shifted(logits[part] / temperature, peak)
+        weights = np.exp(logs)
+        total += float(weights.sum())
+        product += float(weights @ logs)
+    return total, _entropy(total, product)
 
 
 def entropy(weights: Doubles, logs: Doubles, total: float) -> float:
     """Return the entropy in bits of ``weights`` that sum up to ``total``; ``logs`` are their logarithms."""
-    return max(0.0, (math.log(total) - float(weights @ logs) / total) / math.log(2))
+    return _entropy(total, float(weights @ logs))
+
+
+def _entropy(total: float, product: float) -> float:
+    return max(0.0, (math.log(total) - product / total) / math.log(2))
+
+
+def _blocks(size: int) -> list[slice]:
+    return [slice(begin, begin + _BLOCK) for begin in range(0, size, _BLOCK)]
 
 
 def running_sum(values: Floats) -> Floats:

