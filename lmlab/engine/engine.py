@@ -276,7 +276,9 @@ class Engine:
             siblings = self._fork(running) if prefilling and not running.drawn else []
             self._draw(part, row, now, events)
             for sibling in siblings:
-                self._draw(Slice(sibling, 0), row, now, events)
+                # Not once the first draw has shown that nothing can follow the grammar, which refuses them all.
+                if sibling.sequence >= 0:
+                    self._draw(Slice(sibling, 0), row, now, events)
 
     def _fork(self, source: Running) -> list[Running]:
         """Let the waiting candidates of the same request go on from where ``source`` is, as many as there is room for."""

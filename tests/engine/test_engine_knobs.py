@@ -161,6 +161,22 @@ def test_a_grammar_that_gets_stuck_is_one_requests_trouble(tiny: Model, open_eng
     check_nothing_left(drive.engine)
 
 
+def test_a_grammar_that_nothing_can_begin_refuses_every_candidate(
+    tiny: Model, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Grammar, "allows", lambda *_: False)
+    monkeypatch.setattr(Grammar, "mask", lambda _, candidates: candidates[:0])
+    drive = Drive(open_engine(tiny))
+    stuck = dataclasses.replace(
+        request("stuck", noise(10), HOT, candidates=3), grammar=Grammar(tiny.vocabulary, DIGITS)
+    )
+    drive.submit(stuck, request("good", noise(10, seed=2)))
+    replies = drive.finish()
+    assert isinstance(replies["stuck"].refused.error, ConstraintError)
+    assert replies["good"].ended.drawn == 12
+    check_nothing_left(drive.engine)
+
+
 def test_a_saved_state_is_restored_in_another_engine(any_tiny: Model, open_engine: OpenEngine) -> None:
     prompt = noise(60)
     first = Drive(open_engine(any_tiny))
