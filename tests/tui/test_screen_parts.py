@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -194,3 +196,13 @@ def test_themes_have_short_names() -> None:
     assert theme_name("light", available) == LIGHT.name
     with pytest.raises(UsageError, match="no theme is called 'x'"):
         theme_name("x", available)
+
+
+@pytest.mark.parametrize(("asked", "pictures"), [(None, 120), ("30", 30)])
+def test_keys_wait_half_as_long_for_a_picture_as_textual_has_it(asked: str | None, pictures: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TEXTUAL_FPS"}
+    if asked is not None:
+        environment["TEXTUAL_FPS"] = asked
+    code = "import lmlab.tui.app, textual.constants as constants; print(constants.MAX_FPS)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert int(said.stdout) == pictures
