@@ -16,7 +16,7 @@ from sides import GREEDY, Lmlab, Reply, find_tool, llama_batched_bench, sampling
 from table import NotMeasured, Row, Setting, alternate, middle, ratios
 
 from lmlab.backends import TextPrompt
-from lmlab.worker.loading import default_threads
+from lmlab.lab.compare.workers import cores
 
 SEQUENCES, PROMPT, TOKENS = 8, 16, 128
 TOGETHER = 0.95
@@ -26,7 +26,7 @@ TOGETHER = 0.95
 def measure(setting: Setting) -> Iterator[Row]:
     tool = find_tool(setting.tools, "llama-batched-bench")
     tokens = setting.size(TOKENS, 24)
-    threads = default_threads()
+    threads = cores()
 
     def ours(_: int) -> float:
         prompts = [TextPrompt(prompt) for prompt in texts.COUNTING]

@@ -85,13 +85,13 @@ class LogitsRow:
     @cached_property
     def entropy(self) -> float:
         """In bits, of all."""
-        return entropy(self.weights, self._logs, self.total)
+        return _entropy(self.total, float(self.weights @ self._logs))
 
     def entropy_of(self, ids: Ids) -> tuple[float, float]:
         """Return the sum of the weights of ``ids``, and the entropy of these alone."""
         weights = self.weights[ids]
         total = float(weights.sum())
-        return total, entropy(weights, self._logs[ids], total)
+        return total, _entropy(total, float(weights @ self._logs[ids]))
 
     @cached_property
     def _logs(self) -> Doubles:
@@ -171,12 +171,8 @@ def softened(logits: Floats, temperature: np.float32, peak: np.float32) -> tuple
     return total, _entropy(total, product)
 
 
-def entropy(weights: Doubles, logs: Doubles, total: float) -> float:
-    """Return the entropy in bits of ``weights`` that sum up to ``total``; ``logs`` are their logarithms."""
-    return _entropy(total, float(weights @ logs))
-
-
 def _entropy(total: float, product: float) -> float:
+    """Return the entropy in bits of weights that sum up to ``total``; ``product`` is theirs with their logarithms."""
     return max(0.0, (math.log(total) - product / total) / math.log(2))
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_chat"]
 
-# Textual draws at these moments of a second only, and reads the number when it is first imported. At its usual 60, a key
-# waits 8 ms more than now on average, in which the model's threads take the processor: 120 brought the p95 from 45 to 36.
+# How many moments a second Textual draws at; it reads the number when it is first imported. At its usual 60 a key may wait
+# 17 ms for one, and then for the processor, which the model's threads have.
 os.environ.setdefault("TEXTUAL_FPS", "120")
 
 
