@@ -28,17 +28,17 @@ class Drafting:
     def propose(self, plan: Sequence[Slice], outputs: int, size: int) -> None:
         """Put drafts into the slices of ``plan``, as deep as pays; ``outputs`` rows may have logits in all.
 
-        Nobody's guesses lengthen a step that prefills.
+        Nobody's guesses lengthen a step that prefills, and none are made for those that share a row: they may draw apart.
         """
         if not plan or any(not part.running.decoding for part in plan):
             return
+        alone, others, spare = [part for part in plan if not part.twins], len(plan) - 1, outputs - len(plan)
         if self._model is None:
-            self._look_up(plan, outputs, size)
+            self._look_up(alone, others, spare, size)
         else:
-            self._ask(self._model, plan, outputs, size)
+            self._ask(self._model, alone, others, spare, size)
 
-    def _look_up(self, plan: Sequence[Slice], outputs: int, size: int) -> None:
-        others, spare = len(plan) - 1, outputs - len(plan)
+    def _look_up(self, plan: Sequence[Slice], others: int, spare: int, size: int) -> None:
         for part in plan:
             running = part.running
             if running.lookup is None:
@@ -54,8 +54,7 @@ class Drafting:
             others += len(part.drafts)
             spare -= len(part.drafts)
 
-    def _ask(self, model: DraftModel, plan: Sequence[Slice], outputs: int, size: int) -> None:
-        others, spare = len(plan) - 1, outputs - len(plan)
+    def _ask(self, model: DraftModel, plan: Sequence[Slice], others: int, spare: int, size: int) -> None:
         asked: list[Slice] = []
         jobs: list[DraftJob] = []
         for part in plan:

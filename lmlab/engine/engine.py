@@ -231,9 +231,11 @@ class Engine:
             self._end(candidate, "length", events)
 
     def _plan(self) -> list[Slice]:
-        plan = plan_step(self._running, self._pace, self._context.batch.capacity, self._context.outputs)
+        context = self._context
+        together = self._memory.joins_rows
+        plan = plan_step(self._running, self._pace, context.batch.capacity, context.outputs, together=together)
         if self._drafting is not None:
-            self._drafting.propose(plan, self._context.outputs, self._context.size)
+            self._drafting.propose(plan, context.outputs, context.size)
         return plan
 
     def _fill(self, plan: list[Slice]) -> list[int]:
@@ -253,32 +255,40 @@ class Engine:
         return rows
 
     def _advance(self, plan: list[Slice], rows: list[int], now: float, events: list[EngineEvent]) -> None:
+        # Before any draw: it may end the candidate whose cells its twins share.
+        for part in plan:
+            for twin in part.twins:
+                self._memory.follow(part.running, twin)
         for part, row in zip(plan, rows, strict=True):
-            running = part.running
-            if running.sequence < 0:
-                # Its request was refused earlier in this step.
-                continue
-            prefilling = running.prefilling
-            running.computed += part.count
-            if prefilling:
-                if not running.drawn:
-                    total = len(running.request.tokens)
-                    events.append(Prefilled(running.request.id, min(running.computed, total), total))
-                if not running.prefilling and not running.request.inspect:
-                    self._memory.publish(running)
-            if running.remaining:
-                continue
-            if running.request.inspect:
-                events.append(Inspected(running.request.id, self._context.logits(row).copy()))
-                self._remove(running, keep=False)
-                continue
+            for drawing in self._drawing_from(part, row, events):
+                # An earlier draw of this step may have refused its request.
+                if drawing.running.sequence >= 0:
+                    self._draw(drawing, row, now, events)
+
+    def _drawing_from(self, part: Slice, row: int, events: list[EngineEvent]) -> list[Slice]:
+        """Take in that ``part`` is decoded; return it and what else draws from its last row, nothing before its prompt's end."""
+        running = part.running
+        others = [Slice(twin, 0) for twin in part.twins]
+        if running.sequence < 0:
+            return others
+        prefilling = running.prefilling
+        running.computed += part.count
+        if prefilling:
+            if not running.drawn:
+                total = len(running.request.tokens)
+                events.append(Prefilled(running.request.id, min(running.computed, total), total))
+            if not running.prefilling and not running.request.inspect:
+                self._memory.publish(running)
+        if running.remaining:
+            return []
+        if running.request.inspect:
+            events.append(Inspected(running.request.id, self._context.logits(row).copy()))
+            self._remove(running, keep=False)
+            return []
+        if prefilling and not running.drawn:
             # Candidates of one prompt draw their first tokens from one row.
-            siblings = self._fork(running) if prefilling and not running.drawn else []
-            self._draw(part, row, now, events)
-            for sibling in siblings:
-                # Not once the first draw has shown that nothing can follow the grammar, which refuses them all.
-                if sibling.sequence >= 0:
-                    self._draw(Slice(sibling, 0), row, now, events)
+            others = [Slice(sibling, 0) for sibling in self._fork(running)]
+        return [part, *others]
 
     def _fork(self, source: Running) -> list[Running]:
         """Let the waiting candidates of the same request go on from where ``source`` is, as many as there is room for."""
@@ -383,7 +393,7 @@ class Engine:
 
     def _fail(self, plan: list[Slice], events: list[EngineEvent]) -> None:
         """llama.cpp could not compute this batch: those in it fail, what they held is dropped, the rest go on."""
-        for group in dict.fromkeys(part.running.group for part in plan):
+        for group in dict.fromkeys(running.group for part in plan for running in (part.running, *part.twins)):
             error = EngineStopped("llama.cpp could not compute this reply: try again, or with a smaller --ctx-size")
             self._refuse(group, error, events)
         if self._policy == "recurrent":

@@ -121,6 +121,16 @@ class KvMemory:
                 return
         self._context.share(source.sequence, sibling.sequence, source.computed)
 
+    @property
+    def joins_rows(self) -> bool:
+        """Whether what one candidate decodes can serve others with the same text: attention cells can be shared one by one."""
+        return self._reuse and self._policy != "recurrent"
+
+    def follow(self, source: Running, twin: Running) -> None:
+        """Let ``twin`` share the cell of the one token that ``source``, whose text is the same, has just decoded."""
+        self._context.share(source.sequence, twin.sequence, twin.computed + 1, first=twin.computed)
+        twin.computed += 1
+
     def publish(self, candidate: Running) -> None:
         """Let others share what ``candidate`` has computed so far."""
         if self._reuse:

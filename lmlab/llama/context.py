@@ -205,13 +205,13 @@ class Context:
         """Forget every sequence; cells are taken from the first one on again."""
         llama_cpp.llama_memory_clear(self._memory, False)
 
-    def share(self, source: int, target: int, length: int) -> None:
-        """Let ``target``, which must be empty, begin with the first ``length`` positions of ``source``; copies nothing."""
+    def share(self, source: int, target: int, length: int, *, first: int = 0) -> None:
+        """Let ``target``, which must hold ``first`` positions, have those of ``source`` from there to ``length``; copies nothing."""
         self._check(source)
         self._check(target)
-        if length < 0:
-            raise ValueError(f"length {length} is negative")
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        if not 0 <= first <= length:
+            raise ValueError(f"positions {first} to {length} are none")
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, first, length)
 
     def save(self, sequence: int) -> memoryview:
         """Return all that is held of ``sequence``, as bytes that only a context of the same kind understands.

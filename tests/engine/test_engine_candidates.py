@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_drive import HOT, Drive, OpenEngine, alone, check_nothing_left, check_same, noise, request
+from engine_drive import GREEDY, HOT, Drive, OpenEngine, alone, check_nothing_left, check_same, noise, request
 
 from lmlab.engine import Admitted, Drawn
 from lmlab.llama import Model
@@ -47,6 +47,59 @@ def test_candidates_on_a_real_model_are_the_same_among_four_or_eight(
     )
     for candidate in range(4):
         assert four.of_candidate(candidate).tokens == eight.of_candidate(candidate).tokens
+
+
+def test_candidates_share_a_row_for_as_long_as_their_texts_are_the_same(
+    any_tiny: Model, open_engine: OpenEngine
+) -> None:
+    drive = Drive(open_engine(any_tiny))
+    reply = drive.finish(request("a", noise(50), GREEDY, candidates=4))["a"]
+    apart = 4 if any_tiny.recurrent else 1
+    assert drive.rows == [50, *[apart] * 11]
+    single = alone(open_engine(any_tiny), request("a", noise(50), GREEDY))
+    for candidate in range(4):
+        check_same(reply.of_candidate(candidate), single)
+    check_nothing_left(drive.engine)
+
+
+def test_candidates_that_part_go_on_as_if_they_had_never_shared(any_tiny: Model, open_engine: OpenEngine) -> None:
+    # A temperature at which some stay together.
+    mild = HOT.with_value("temperature", 0.06).with_value("max_tokens", 24)
+    drive = Drive(open_engine(any_tiny, sequences=6))
+    reply = drive.finish(request("a", noise(50), mild, candidates=6))["a"]
+    texts = [reply.of_candidate(candidate).tokens for candidate in range(6)]
+    different = [len({tuple(text[:drawn]) for text in texts}) for drawn in range(1, 24)]
+    assert 1 < different[-1] < 6, "they never parted, or all did: try another temperature"
+    assert drive.rows[1:] == ([6] * 23 if any_tiny.recurrent else different)
+    for candidate, text in enumerate(texts):
+        follow = [*noise(50), *text]
+        reused = drive.finish(request(f"b{candidate}", follow, max_tokens=1))[f"b{candidate}"]
+        assert any_tiny.recurrent or reused.ended.cached >= 50 + 23
+        (logprob,) = alone(open_engine(any_tiny), request("b", follow, max_tokens=1)).logprobs
+        assert reused.logprobs[0] == pytest.approx(logprob, abs=0.05)
+    check_nothing_left(drive.engine)
+
+
+@pytest.mark.parametrize("gone", [0, 2])
+def test_the_others_go_on_when_one_that_shares_their_row_is_cancelled(
+    tiny: Model, open_engine: OpenEngine, gone: int
+) -> None:
+    drive = Drive(open_engine(tiny))
+    drive.submit(request("a", noise(20), GREEDY, candidates=3))
+    drive.until("a", 9)
+    drive.engine.cancel("a", gone)
+    reply = drive.finish()["a"]
+    single = alone(open_engine(tiny), request("a", noise(20), GREEDY))
+    for candidate in {0, 1, 2} - {gone}:
+        check_same(reply.of_candidate(candidate), single)
+    assert reply.of_candidate(gone).ended.reason == "cancelled"
+    check_nothing_left(drive.engine)
+
+
+def test_no_rows_are_shared_where_nothing_may_be_reused(tiny: Model, open_engine: OpenEngine) -> None:
+    drive = Drive(open_engine(tiny, reuse=False))
+    drive.finish(request("a", noise(20), GREEDY, candidates=3))
+    assert drive.rows == [20, *[3] * 11]
 
 
 def test_more_candidates_than_sequences_are_all_served(any_tiny: Model, open_engine: OpenEngine) -> None:

@@ -16,6 +16,7 @@ from lmlab.engine.scheduler import (
     SMALLEST_BESIDE,
     SMALLEST_CHUNK,
     TILE,
+    UNWATCHED_S,
     FixedPace,
     Pace,
     Slice,
@@ -104,6 +105,29 @@ def test_a_chunk_alone_takes_the_time_between_two_progress_reports_in_whole_tile
     ((_, count),) = names(plan_step([running("a", prompt=4000)], paced(0.001), 2048, 512))
     assert count % TILE == 0
     assert 0.8 * ALONE_S < count * 0.001 <= 1.05 * ALONE_S
+
+
+def test_what_nobody_watches_takes_larger_steps_but_not_past_a_batch() -> None:
+    seen, unseen = running("a", prompt=4000), running("b", prompt=4000, watched=False)
+    ((_, count),) = names(plan_step([unseen], paced(0.001), 4096, 512))
+    assert 0.8 * UNWATCHED_S < count * 0.001 <= 1.05 * UNWATCHED_S
+    assert sum(part.count for part in plan_step([unseen, seen], paced(0.001), 4096, 512)) * 0.001 <= 1.05 * ALONE_S
+    assert names(plan_step([unseen], paced(0.001), 512, 512)) == [("b", 512)]
+
+
+def test_candidates_with_the_same_text_share_a_row() -> None:
+    alike = [decoding(name) for name in "ab"]
+    other = running("c", prompt=5, drawn=3, computed=7)
+    other.tokens[5] = 99
+    longer = running("d", prompt=5, drawn=4, computed=8)
+    plan = plan_step([alike[0], other, longer, alike[1]], Pace(), 512, 512, together=True)
+    assert [(part.running, part.twins) for part in plan] == [(alike[0], [alike[1]]), (other, []), (longer, [])]
+    assert all(not part.twins for part in plan_step(alike, Pace(), 512, 512))
+
+
+def test_prompts_that_are_the_same_share_no_row() -> None:
+    plan = plan_step([running(name, prompt=9, computed=8) for name in "ab"], Pace(), 512, 512, together=True)
+    assert [(part.running.request.id, part.twins) for part in plan] == [("a", []), ("b", [])]
 
 
 def test_a_chunk_beside_decodes_is_bounded_by_their_pace() -> None:

@@ -122,7 +122,7 @@ def test_ids_that_would_end_the_process_are_refused(tiny: Model, open_context: O
                 ask()
     with pytest.raises(ValueError, match="position -1 is negative"):
         context.cut(0, -1)
-    with pytest.raises(ValueError, match="length -1 is negative"):
+    with pytest.raises(ValueError, match="positions 0 to -1 are none"):
         context.share(0, 1, -1)
     with pytest.raises(ValueError, match="are more than 256"):
         open_context(tiny, sequences=250, idle=32)
