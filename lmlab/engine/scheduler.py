@@ -11,7 +11,7 @@ from lmlab.engine.speculation import RowCost
 # Seconds of prefill in one step. Alone, a step is what lies between two progress reports, and what a newcomer waits for;
 # beside candidates that decode it is the longest pause a reader sees, so it is measured against their own pace.
 ALONE_S = 0.5
-UNWATCHED_S = 1.0
+UNWATCHED_S = 2.0
 BESIDE_DECODES = 1.0
 SMALLEST_CHUNK = 16
 SMALLEST_BESIDE = 1

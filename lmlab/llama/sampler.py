@@ -87,7 +87,10 @@ class Sampler:
         self._build(sampling, history)
 
     def _build(self, sampling: SamplingParams, history: Sequence[int]) -> None:
-        for name in chain_stages(sampling):
+        stages = chain_stages(sampling)
+        # Greedy and nothing else: the chain would copy the whole vocabulary to find its largest.
+        self._likeliest = greedy(sampling) and stages == ("temperature",)
+        for name in stages:
             stage = _checked(self._stage(name, sampling), name)
             if name == "penalties":
                 # A sampler made now knows nothing of what came before: tell it.
@@ -128,31 +131,29 @@ class Sampler:
         The row's logits stay as they are: several samplers may draw from one. Raises ConstraintError when no token can
         follow the grammar.
         """
-        context.require_logits(row)
-        if self._grammar is None:
+        logits = context.logits(row)
+        grammar = self._grammar
+        if grammar is None and not self._likeliest:
             return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, row))
-        return self._sample_constrained(self._grammar, context.logits(row))
-
-    def _sample_constrained(self, grammar: Grammar, logits: npt.NDArray[np.float32]) -> int:
-        """Draw freely, and again among what the grammar allows only if it does not allow that: it is slow to ask of all."""
-        candidates = np.empty(len(logits), CANDIDATE)
-        candidates["id"] = np.arange(len(logits))
-        candidates["logit"] = logits
-        free = CandidateArray(candidates.copy())
-        free.apply(self._chain)
-        token = free.selected
-        if not grammar.allows(token):
-            allowed = grammar.mask(candidates)
+        # Drawn freely, and again among what the grammar allows only if it does not allow that: it is slow to ask of all.
+        likeliest = [int(logits.argmax())] if self._likeliest else None
+        token = self._draw_among(_candidates(logits, likeliest))
+        if grammar is not None and not grammar.allows(token):
+            allowed = grammar.mask(_candidates(logits))
             if not len(allowed):
                 raise ConstraintError(
                     "no token of this model can follow what the grammar has let through so far: loosen the grammar there"
                 )
-            masked = CandidateArray(allowed)
-            masked.apply(self._chain)
-            token = masked.selected
+            token = self._draw_among(allowed)
         llama_cpp.llama_sampler_accept(self._chain, token)
-        grammar.accept(token)
+        if grammar is not None:
+            grammar.accept(token)
         return token
+
+    def _draw_among(self, candidates: npt.NDArray[np.void]) -> int:
+        array = CandidateArray(candidates)
+        array.apply(self._chain)
+        return array.selected
 
     def close(self) -> None:
         if self._chain:
@@ -160,6 +161,15 @@ class Sampler:
             self._chain = None
         if self._grammar is not None:
             self._grammar.close()
+
+
+def _candidates(logits: npt.NDArray[np.float32], ids: Sequence[int] | None = None) -> npt.NDArray[np.void]:
+    """Return ``ids`` with their logits, or all of the vocabulary."""
+    count = len(logits) if ids is None else len(ids)
+    candidates = np.empty(count, CANDIDATE)
+    candidates["id"] = np.arange(count) if ids is None else ids
+    candidates["logit"] = logits if ids is None else logits[ids]
+    return candidates
 
 
 def _checked(pointer: object, stage: str) -> object:
