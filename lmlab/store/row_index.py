@@ -17,7 +17,7 @@ GROUP = 500
 """How many rows may be asked for at once: SQLite takes no more than 999 values a statement where it is old."""
 
 # The most memory the pages take; beyond it SQLite writes them to its temporary file.
-_CACHE_KIB = 16 << 10
+_CACHE_KIB = 2 << 10
 
 _SCHEMA = """
 CREATE TABLE line (
