@@ -1,8 +1,8 @@
 """Eight answers to one long prompt, against eight calls of ``Llama`` and one call of llama-server with ``n=8``.
 
 Every turn has a fresh prompt, so that nothing of it is cached anywhere. What counts is tokens drawn by the time that all
-eight are complete, prefill included; nobody streams. lmlab and ``Llama`` heed the model's end: a turn that ends much too early is made
-again with another prompt.
+eight are complete, prefill included; nobody streams. All heed the model's end: a turn that ends much too early is made again with
+another prompt.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             return int(high.ask(order)["tokens"])
 
         def one_call(prompt: str, tokens: int, seed: int) -> int:
-            return server.run([prompt], DRAWN, tokens, seed=seed, n=CANDIDATES, in_flight=1)
+            return server.run([prompt], DRAWN, tokens, seed=seed, n=CANDIDATES, in_flight=1, ignore_eos=False)
 
         draws = (ours, calls, one_call)
         for draw in draws:

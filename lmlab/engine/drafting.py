@@ -50,7 +50,7 @@ class Drafting:
                 return self._cost(others + rows)
 
             depth = running.lookup.depth(cost, others)
-            part.drafts = running.lookup.propose(min(depth, spare, _room(running, size)))
+            part.drafts = running.lookup.propose(min(depth, spare, room(running, size)))
             others += len(part.drafts)
             spare -= len(part.drafts)
 
@@ -66,7 +66,7 @@ class Drafting:
                 return self._cost(others + rows) + (rows - 1) * model.seconds_per_guess
 
             catch_up = model.catch_up(running.sequence, len(running.tokens))
-            depth = min(running.depth.depth(cost, others, catch_up), spare, _room(running, size))
+            depth = min(running.depth.depth(cost, others, catch_up), spare, room(running, size))
             if depth > 0:
                 asked.append(part)
                 jobs.append(DraftJob(running.sequence, running.tokens, depth))
@@ -93,7 +93,7 @@ class Drafting:
             self._model.drop(sequence)
 
 
-def _room(running: Running, size: int) -> int:
+def room(running: Running, size: int) -> int:
     """How many tokens ``running`` may still draw after the next one."""
     room = size - len(running.tokens) - 1
     if running.sampling.max_tokens is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from lmlab.engine.request import Changed, Drawn, EndReason, EngineEvent, Running
 from lmlab.llama import Context, Model, Sampler
-from lmlab.llama.distribution import log_probability
 from lmlab.sampling import candidate_seed
 
 
@@ -27,7 +26,7 @@ class Drawing:
             sampler = running.sampler = self._sampler(running)
         token = sampler.sample(self._context, row)
         request = running.request
-        logprob = self._logprob(row, token) if request.logprobs else None
+        logprob = self._context.row(row).log_probability(token) if request.logprobs else None
         end = self._vocabulary.is_end(token)
         events.append(Drawn(request.id, running.candidate, running.length, token, end, logprob))
         group = running.group
@@ -65,6 +64,3 @@ class Drawing:
             running.sampler.change(sampling.with_value("seed", seed), running.tokens)
         if changes and running is running.group.live[0]:
             events.append(Changed(running.request.id, running.length, sampling, changes))
-
-    def _logprob(self, row: int, token: int) -> float:
-        return log_probability(self._context.logits(row), token)

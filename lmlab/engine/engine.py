@@ -13,6 +13,7 @@ from itertools import islice
 
 from lmlab.engine.drafting import Drafting
 from lmlab.engine.drawing import Drawing
+from lmlab.engine.filling import Filling
 from lmlab.engine.kv_memory import WORTH_SHARING, KvMemory
 from lmlab.engine.prefix_cache import ReusePolicy
 from lmlab.engine.request import (
@@ -74,6 +75,8 @@ class Engine:
         self._memory = KvMemory(
             context, self._policy, sliding_window=model.sliding_window, reuse=reuse and not deterministic
         )
+        # A recurrent state cannot be cut back to before a wrong guess.
+        self._filling = None if drafting or deterministic or self._policy == "recurrent" else Filling()
         self._drawing = Drawing(model, context)
         self._saving = Saving(context, self._policy)
         self._mailbox = Mailbox()
@@ -131,8 +134,9 @@ class Engine:
             if status is DecodeStatus.DONE:
                 now = self._clock()
                 self._pace.record(plan, now - begin)
-                if self._drafting is not None:
-                    self._drafting.record(plan, now - begin)
+                for learner in (self._drafting, self._filling):
+                    if learner is not None:
+                        learner.record(plan, now - begin)
                 self._advance(plan, rows, now, events)
             elif status is DecodeStatus.INTERRUPTED:
                 self._restore(plan)
@@ -236,6 +240,10 @@ class Engine:
         plan = plan_step(self._running, self._pace, context.batch.capacity, context.outputs, together=together)
         if self._drafting is not None:
             self._drafting.propose(plan, context.outputs, context.size)
+        elif self._filling is not None:
+            # Never at the price of what somebody holds.
+            most = min(context.outputs, self._memory.free_cells(self._running))
+            self._filling.propose(plan, most, context.size)
         return plan
 
     def _fill(self, plan: list[Slice]) -> list[int]:

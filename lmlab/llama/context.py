@@ -18,6 +18,7 @@ from lmlab.errors import ModelLoadError
 from lmlab.llama.adapters import Adapters
 from lmlab.llama.batch import Batch
 from lmlab.llama.library import abort_by_flag
+from lmlab.llama.logits_row import LogitsRow
 from lmlab.llama.model import Model
 
 MAX_SEQUENCE_IDS = 256
@@ -106,6 +107,7 @@ class Context:
         # llama.cpp takes no batch larger than the context, whatever was asked for.
         self.batch = Batch(int(llama_cpp.llama_n_batch(self.pointer)))
         self._vocabulary_size = model.vocabulary.size
+        self._rows: dict[int, LogitsRow] = {}
         self._memory = llama_cpp.llama_get_memory(self.pointer)
         self._flag, callback = abort_by_flag()
         llama_cpp.llama_set_abort_callback(
@@ -145,6 +147,7 @@ class Context:
 
     def decode(self) -> DecodeStatus:
         """Decode the rows of ``self.batch``."""
+        self._rows.clear()
         code = int(llama_cpp.llama_decode(self.pointer, self.batch.struct))
         if code == 0:
             return DecodeStatus.DONE
@@ -170,14 +173,18 @@ class Context:
 
         Raises ValueError for any other row.
         """
-        return np.ctypeslib.as_array(self.require_logits(row), shape=(self._vocabulary_size,))
-
-    def require_logits(self, row: int) -> Any:
-        """Return a pointer to the logits of ``row``; ValueError when it has none, where a draw would end the process."""
         pointer = llama_cpp.llama_get_logits_ith(self.pointer, row)
         if not pointer:
+            # A draw from it would end the process.
             raise ValueError(f"row {row} of the batch has no logits")
-        return pointer
+        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
+
+    def row(self, row: int) -> LogitsRow:
+        """Return the same with what was computed of it, for all who draw from that row; valid until the next decode."""
+        found = self._rows.get(row)
+        if found is None:
+            found = self._rows[row] = LogitsRow(self.logits(row))
+        return found
 
     def first_position(self, sequence: int) -> int:
         """The first position of ``sequence`` still held by every layer, or -1 for none."""

@@ -6,7 +6,6 @@ equal logits a cut leaves is not defined by llama.cpp; here it is the lower id.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -119,12 +118,6 @@ class Weigher:
         if self._penalized is None or self._penalized[0] != penalties:
             self._penalized = penalties, penalties.apply(self._raw, self._history)
         return self._penalized[1]
-
-
-def log_probability(logits: Floats, token: int) -> float:
-    """Return the natural logarithm of the probability of ``token``, before any sampler."""
-    peak = float(logits.max())
-    return float(logits[token]) - peak - math.log(float(np.exp(logits - peak).sum(dtype=np.float64)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,16 +39,19 @@ NO_BYTE = 256
 
 
 class CandidateArray:
-    """Tokens and logits as llama.cpp's samplers take them; they sort and shorten it in place."""
+    """Tokens and logits as llama.cpp's samplers take them; they sort and shorten it in place.
 
-    def __init__(self, candidates: npt.NDArray[np.void]) -> None:
+    ``falling``: they are in the order of their logits already.
+    """
+
+    def __init__(self, candidates: npt.NDArray[np.void], *, falling: bool = False) -> None:
         # Held, so that the memory outlives the pointer to it.
         self._candidates = np.ascontiguousarray(candidates, CANDIDATE)
         self.struct = llama_cpp.llama_token_data_array(
             data=self._candidates.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data)),
             size=len(self._candidates),
             selected=-1,
-            sorted=False,
+            sorted=falling,
         )
 
     def apply(self, sampler: object) -> None:

@@ -18,12 +18,21 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Ids: TypeAlias = npt.NDArray[np.int64]
 Keys: TypeAlias = npt.NDArray[np.uint64]
 
-HEADS = (1024, 32768)
+HEADS = (64, 256, 1024, 32768)
 """How many tokens are sorted at first, and then: few distributions need more."""
+
+_FOLDS = 64
+"""Tokens of which the largest alone is looked at, when few tokens of many are wanted."""
 
 _BLOCK = 8192
 """Tokens that are computed at once where all are: arrays of a whole vocabulary, asked of the system and given back each time,
 cost several times the arithmetic."""
+
+_WIDE = 32768
+"""The same where one array is filled again and again."""
+
+_FEW = 256
+"""Numbers that are sorted in one go."""
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -44,6 +53,8 @@ class LogitsRow:
     def largest(self, count: int) -> Ids:
         """Return the ids of the ``count`` largest, falling, equals by id."""
         count = min(count, len(self))
+        if count == 1 and not len(self._order):
+            return np.array([self.logits.argmax()])
         sizes = (size for size in (*HEADS, len(self)) if size >= count)
         while count > len(self._order):
             self._order = self._sorted(min(next(sizes), len(self)))
@@ -61,7 +72,22 @@ class LogitsRow:
 
     @cached_property
     def peak(self) -> np.float32:
-        return np.float32(self.logits.max())
+        return np.float32(self.logits[self._order[0]] if len(self._order) else self.logits.max())
+
+    def log_probability(self, token: int) -> float:
+        """Return the natural logarithm of the probability of ``token``."""
+        return float(self.logits[token]) - self._log_total
+
+    @cached_property
+    def _log_total(self) -> float:
+        """The logarithm of the sum of all exponentials. Nothing of the vocabulary's size is kept for it."""
+        total = 0.0
+        weights = np.empty(min(_WIDE, len(self)), np.float32)
+        for part in _blocks(len(self), _WIDE):
+            logits = self.logits[part]
+            some = np.subtract(logits, self.peak, out=weights[: len(logits)])
+            total += float(np.exp(some, out=some).sum())
+        return float(self.peak) + math.log(total)
 
     @cached_property
     def weights(self) -> Doubles:
@@ -101,11 +127,7 @@ class LogitsRow:
         """Return the beginning of the order, about ``size`` long, and no shorter when that is all."""
         if self._origin is not None:
             return self._merged(self._origin, size)
-        if size < len(self):
-            least = np.partition(self.logits, len(self) - size)[len(self) - size]
-            ids = np.flatnonzero(self.logits >= least)
-        else:
-            ids = np.arange(size)
+        ids = _leading(self.logits, size) if size < len(self) else np.arange(size)
         return ids[_order(_falling(self.logits[ids]))[:size]]
 
     def _merged(self, origin: LogitsRow, size: int) -> Ids:
@@ -120,6 +142,25 @@ class LogitsRow:
             new = new[new <= origin.keys(begin[-1:])[0]]
         places = np.searchsorted(self.keys(kept), new)
         return np.insert(kept, places, (new & _LOW).astype(np.int64))
+
+
+def _leading(logits: Floats, count: int) -> Ids:
+    """Return the ids of the ``count`` largest, rising, with those that equal the least of them, and perhaps a few more."""
+    columns = len(logits) // _FOLDS
+    if count <= columns // 2:
+        # A column's largest are as many tokens, so as many are no smaller than the last of the count largest of these.
+        end = columns * _FOLDS
+        folded = logits[:end].reshape(_FOLDS, columns)
+        tops = folded.max(axis=0)
+        least = np.partition(tops, columns - count)[columns - count]
+        among = np.flatnonzero(tops >= least)
+        rows, places = np.nonzero(folded[:, among] >= least)
+        ids = np.concatenate((rows * columns + among[places], end + np.flatnonzero(logits[end:] >= least)))
+        # Fewer when some are no numbers.
+        if len(ids) >= count:
+            return ids
+    least = np.partition(logits, len(logits) - count)[len(logits) - count]
+    return np.flatnonzero(logits >= least)
 
 
 def row_keys(logits: Floats, ids: Ids | np.uint64) -> Keys:
@@ -142,6 +183,8 @@ def _falling(logits: Floats) -> npt.NDArray[np.uint32]:
 
 def _order(numbers: npt.NDArray[np.uint32]) -> Ids:
     """Return the places of ``numbers`` as they rise, equals in their order."""
+    if len(numbers) <= _FEW:
+        return np.argsort(numbers, kind="stable")
     # numpy sorts 16 bits by counting: of a large vocabulary, both halves in half the time of the whole.
     order = np.argsort(numbers.astype(np.uint16), kind="stable")
     upper = (numbers >> np.uint32(16)).astype(np.uint16)
@@ -176,8 +219,8 @@ def _entropy(total: float, product: float) -> float:
     return max(0.0, (math.log(total) - product / total) / math.log(2))
 
 
-def _blocks(size: int) -> list[slice]:
-    return [slice(begin, begin + _BLOCK) for begin in range(0, size, _BLOCK)]
+def _blocks(size: int, width: int = _BLOCK) -> list[slice]:
+    return [slice(begin, begin + width) for begin in range(0, size, width)]
 
 
 def running_sum(values: Floats) -> Floats:

@@ -12,10 +12,16 @@ import numpy.typing as npt
 from lmlab.errors import ConstraintError
 from lmlab.llama.context import Context
 from lmlab.llama.grammar import CANDIDATE, CandidateArray, Grammar
+from lmlab.llama.logits_row import Floats, Ids
 from lmlab.sampling import SamplingParams
 
 COLDEST = 1e-30
 """A temperature below this is greedy: logits divided by it overflow, and the draw would be of the least likely."""
+
+MANY = 100_000
+"""Tokens of a vocabulary of which the likeliest are looked for before the chain, which would copy them all."""
+MOST = 256
+"""Likeliest tokens that are so looked for; with more the chain is as fast."""
 
 StageName: TypeAlias = Literal["penalties", "top-k", "top-p", "min-p", "temperature"]
 
@@ -88,8 +94,7 @@ class Sampler:
 
     def _build(self, sampling: SamplingParams, history: Sequence[int]) -> None:
         stages = chain_stages(sampling)
-        # Greedy and nothing else: the chain would copy the whole vocabulary to find its largest.
-        self._likeliest = greedy(sampling) and stages == ("temperature",)
+        self._needed = self._needed_of(sampling, stages)
         for name in stages:
             stage = _checked(self._stage(name, sampling), name)
             if name == "penalties":
@@ -121,6 +126,15 @@ class Sampler:
                     return llama_cpp.llama_sampler_init_top_k(1)
                 return llama_cpp.llama_sampler_init_temp(complete(sampling.temperature))
 
+    def _needed_of(self, sampling: SamplingParams, stages: Sequence[StageName]) -> int | None:
+        """Return how many of the likeliest tokens to look for before the chain, or None to give it all."""
+        if stages == ("temperature",) and greedy(sampling):
+            return 1
+        if stages[0] != "top-k" or self._vocabulary_size < MANY:
+            return None
+        count = int(complete(sampling.top_k))
+        return count if count <= MOST else None
+
     def _window(self, sampling: SamplingParams) -> int:
         # llama.cpp allots the window at once: one longer than any history would only cost memory.
         return int(min(complete(sampling.repeat_last_n), self._longest))
@@ -131,15 +145,15 @@ class Sampler:
         The row's logits stay as they are: several samplers may draw from one. Raises ConstraintError when no token can
         follow the grammar.
         """
-        logits = context.logits(row)
+        logits = context.row(row)
         grammar = self._grammar
-        if grammar is None and not self._likeliest:
+        some = None if self._needed is None else logits.largest(self._needed)
+        if grammar is None and some is None:
             return int(llama_cpp.llama_sampler_sample(self._chain, context.pointer, row))
         # Drawn freely, and again among what the grammar allows only if it does not allow that: it is slow to ask of all.
-        likeliest = [int(logits.argmax())] if self._likeliest else None
-        token = self._draw_among(_candidates(logits, likeliest))
+        token = self._draw_among(_candidates(logits.logits, some), falling=some is not None)
         if grammar is not None and not grammar.allows(token):
-            allowed = grammar.mask(_candidates(logits))
+            allowed = grammar.mask(_candidates(logits.logits))
             if not len(allowed):
                 raise ConstraintError(
                     "no token of this model can follow what the grammar has let through so far: loosen the grammar there"
@@ -150,8 +164,8 @@ class Sampler:
             grammar.accept(token)
         return token
 
-    def _draw_among(self, candidates: npt.NDArray[np.void]) -> int:
-        array = CandidateArray(candidates)
+    def _draw_among(self, candidates: npt.NDArray[np.void], *, falling: bool = False) -> int:
+        array = CandidateArray(candidates, falling=falling)
         array.apply(self._chain)
         return array.selected
 
@@ -163,7 +177,7 @@ class Sampler:
             self._grammar.close()
 
 
-def _candidates(logits: npt.NDArray[np.float32], ids: Sequence[int] | None = None) -> npt.NDArray[np.void]:
+def _candidates(logits: Floats, ids: Ids | None = None) -> npt.NDArray[np.void]:
     """Return ``ids`` with their logits, or all of the vocabulary."""
     count = len(logits) if ids is None else len(ids)
     candidates = np.empty(count, CANDIDATE)

@@ -8,6 +8,7 @@ from engine_drive import HOT, Drive, OpenEngine, alone, check_nothing_left, chec
 from loaded_models import THREADS
 
 from lmlab.engine import Admitted, Drawn, Ended, Engine, Prefilled
+from lmlab.engine.request import EndReason, EngineEvent, Running
 from lmlab.llama import Context, DecodeStatus, Model
 
 PROMPT = "Once upon a time, in a small village by the sea,"
@@ -95,13 +96,13 @@ def test_logprobs_are_of_the_model_before_any_sampler(tiny: Model, open_engine: 
 def record_logits(engine: Engine) -> list[np.ndarray]:
     """The logits behind each drawn token, as they are drawn."""
     seen: list[np.ndarray] = []
-    logprob = engine._drawing._logprob
+    draw = engine._drawing.draw
 
-    def recorded(row: int, token: int) -> float:
+    def recorded(running: Running, row: int, now: float, events: list[EngineEvent]) -> EndReason | None:
         seen.append(engine._context.logits(row).copy())
-        return logprob(row, token)
+        return draw(running, row, now, events)
 
-    engine._drawing._logprob = recorded  # type: ignore[method-assign]
+    engine._drawing.draw = recorded  # type: ignore[method-assign]
     return seen
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plain_sampling import OFF
 
 from lmlab.llama import Context, DecodeStatus, Model, Sampler
-from lmlab.llama.distribution import Weighed, Weigher, log_probability
+from lmlab.llama.distribution import Weighed, Weigher
 from lmlab.llama.grammar import CANDIDATE, CandidateArray
 from lmlab.sampling import DEFAULTS, SamplingParams
 
@@ -267,12 +267,6 @@ def test_a_logit_of_minus_infinity_is_a_probability_of_0() -> None:
     weighed = weigh(np.array([0, -np.inf, 0], np.float32), sampling(temperature=2.0), [], top=3)
     assert [token.probabilities for token in weighed.tokens] == [(0.5, 0.5), (0.5, 0.5), (0.0, 0.0)]
     assert weighed.stages[-1].entropy == 1.0
-
-
-def test_log_probabilities_are_those_of_the_softmax() -> None:
-    logits = np.array([1.5, -2, 0.25, 30], np.float32)
-    want = np.log(np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum())
-    assert [log_probability(logits, token) for token in range(4)] == pytest.approx(want.tolist(), rel=1e-6)
 
 
 def test_the_defaults_are_reported_in_the_order_of_the_chain() -> None:

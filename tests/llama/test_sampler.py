@@ -13,7 +13,9 @@ from plain_sampling import OFF
 
 from lmlab.errors import ConstraintError
 from lmlab.llama import Context, DecodeStatus, Model, Sampler
+from lmlab.llama import sampler as sampler_module
 from lmlab.llama.grammar import Grammar
+from lmlab.llama.logits_row import LogitsRow
 from lmlab.sampling import DEFAULTS, SamplingParams
 
 
@@ -242,6 +244,42 @@ def test_it_draws_what_an_independent_llama_chain_draws(
     ours.close()
 
 
+FEW_OF_MANY = [
+    {"top_k": 1, "temperature": 1.0},
+    {"top_k": 2, "temperature": 3.0},
+    {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8},
+    {"top_k": 40, "temperature": 5.0},
+    {"top_k": 256, "temperature": 4.0},
+    {"top_k": 257, "temperature": 4.0},
+    {"top_k": 40, "temperature": 2.0, "presence_penalty": 50.0},
+]
+
+
+@pytest.mark.parametrize("values", FEW_OF_MANY, ids=str)
+def test_to_look_for_the_likeliest_first_changes_no_draw(
+    context: Context, sampler: Samplers, monkeypatch: pytest.MonkeyPatch, values: dict[str, float]
+) -> None:
+    """What is done with large vocabularies alone, held against the chain that gets all of the vocabulary."""
+    whole = draws(sampler([7042], seed=3, **values), context, 40)
+    monkeypatch.setattr(sampler_module, "MANY", 0)
+    assert draws(sampler([7042], seed=3, **values), context, 40) == whole
+    assert len(set(whole)) > 1 or values["top_k"] == 1
+
+
+def test_only_a_large_vocabulary_and_a_small_top_k_are_looked_through_first(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the test above, which proves nothing when both sides do the same."""
+    asked: list[int] = []
+    monkeypatch.setattr(LogitsRow, "largest", lambda row, count: asked.append(count) or np.array([5]))
+    for size in (sampler_module.MANY, sampler_module.MANY - 1):
+        for values in ({"top_k": 40}, {"top_k": 256}, {"top_k": 257}, {}, {"top_k": 40, "presence_penalty": 1.0}):
+            one = Sampler(SamplingParams(**values).merge(OFF), [], vocabulary=size, longest=256)
+            one.sample(context, 4)
+            one.close()
+    assert asked == [40, 256]
+
+
 def test_a_row_without_logits_is_refused(context: Context, sampler: Samplers) -> None:
     for row in (0, 5, 1000):
         with pytest.raises(ValueError, match=f"row {row} of the batch has no logits"):
@@ -257,13 +295,10 @@ class Row:
     """Logits that no model made, in the place of a context with one row."""
 
     def __init__(self, logits: np.ndarray) -> None:
-        self._logits = logits
+        self._row = LogitsRow(logits)
 
-    def logits(self, row: int) -> np.ndarray:
-        return self._logits
-
-    def require_logits(self, row: int) -> None:
-        pass
+    def row(self, row: int) -> LogitsRow:
+        return self._row
 
 
 def constrained(model: Model, gbnf: str, **values: float) -> Sampler:

@@ -14,7 +14,6 @@ from plain_sampling import OFF
 
 from lmlab.llama import Context, DecodeStatus, Model, logits_row
 from lmlab.llama.distribution import Weighed, Weigher
-from lmlab.llama.logits_row import LogitsRow
 from lmlab.sampling import SamplingParams
 
 SETTINGS = [
@@ -90,35 +89,6 @@ def test_a_place_weighed_again_is_what_it_is_the_first_time(model: Model) -> Non
     weigher = Weigher(logits, history)
     for want in random.Random(1).choices(wanted, k=60):
         assert weigher.weigh(want, top=30, drawn=7) == fresh[want]
-
-
-FEW_VALUES = st.sampled_from([-np.inf, -3.0, -0.0, 0.0, 0.25, 1.0, 1.5, 7.0])
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(st.one_of(FEW_VALUES, st.floats(-20, 20, width=32)), min_size=1, max_size=90),
-    st.lists(st.tuples(st.integers(0, 89), FEW_VALUES), max_size=12),
-    st.lists(st.integers(0, 95), min_size=1, max_size=6),
-)
-def test_a_row_is_in_order_however_much_of_it_is_asked_for(
-    values: list[float], changes: list[tuple[int, float]], counts: list[int]
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logits_row, "HEADS", (4, 24))
-        logits = np.array(values, np.float32)
-        row = LogitsRow(logits)
-        other = {place: value for place, value in changes if place < len(logits)}
-        changed = logits.copy()
-        for place, value in other.items():
-            changed[place] = value
-        second = LogitsRow(changed, row, np.array(sorted(other), np.int64))
-        for count in counts:
-            for one, numbers in ((second, changed), (row, logits)):
-                order = np.argsort(-numbers, kind="stable")
-                assert one.largest(count).tolist() == order[:count].tolist()
-        for token in range(len(logits)):
-            assert row.rank(token) == np.argsort(-logits, kind="stable").tolist().index(token)
 
 
 @settings(max_examples=200, deadline=None)
