@@ -64,6 +64,21 @@ def test_a_row_that_asked_for_no_logits_has_none(tiny: Model, open_context: Open
             context.logits(row)
 
 
+def test_what_is_computed_of_a_row_is_kept_until_the_next_decode(tiny: Model, open_context: OpenContext) -> None:
+    context = open_context(tiny)
+    first = feed(context, PROMPT)
+    row = context.row(len(PROMPT) - 1)
+    best = int(first.argmax())
+    assert row.largest(1).tolist() == [best]
+    before = row.log_probability(best)
+    assert context.row(len(PROMPT) - 1) is row
+    context.clear()
+    second = feed(context, PROMPT[::-1])
+    again = context.row(len(PROMPT) - 1)
+    assert again.largest(1).tolist() == [int(second.argmax())]
+    assert again.log_probability(best) != before
+
+
 def test_shared_positions_continue_like_decoded_ones(tiny: Model, open_context: OpenContext) -> None:
     context = open_context(tiny)
     feed(context, PROMPT)
