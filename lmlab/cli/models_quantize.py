@@ -18,7 +18,7 @@ from lmlab.cli.options import grouped, option
 from lmlab.cli.progress import Bars
 from lmlab.cli.streams import Stdout, decode, is_terminal
 from lmlab.errors import UsageError
-from lmlab.models import ModelFile, find_here
+from lmlab.models import ModelFile, find_here, read_header
 from lmlab.models.kv_size import is_encoder
 from lmlab.models.quantizations import file_type
 from lmlab.settings import Paths, expanded, load_config, private_folder
@@ -144,6 +144,10 @@ def quantize(
     paths = Paths.find()
     config = load_config(paths.config)
     model = find_here(ref, paths=paths, config=config)
+    if compare and is_encoder(read_header(model.path)):
+        raise UsageError(
+            f"{model.path.name} is an encoder and makes no text to compare: leave out --compare and --text"
+        )
     from lmlab.lab import quantizing
 
     target = expanded(output).absolute() if output is not None else None

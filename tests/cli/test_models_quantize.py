@@ -105,6 +105,18 @@ def test_of_a_model_that_makes_no_text_nothing_is_asked(
     assert measured == []
 
 
+@pytest.mark.parametrize("option", [["--compare"], ["--text", "words.txt"]], ids=str)
+def test_to_compare_one_that_makes_no_text_is_refused_before_anything_is_written(
+    lmlab: Lmlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("some words")
+    outcome = lmlab("models", "quantize", str(write_encoder(tmp_path / "encoder.gguf")), "q8_0", *option)
+    said = "encoder.gguf is an encoder and makes no text to compare: leave out --compare and --text"
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"lmlab: {said}\n")
+    assert not (Paths.find().models / "encoder-Q8_0.gguf").exists()
+
+
 def test_a_pipe_gets_fields_and_the_model_is_found_by_its_name(
     lmlab: Lmlab, source: Path, target: Path, measured: list[dict[str, Any]]
 ) -> None:
