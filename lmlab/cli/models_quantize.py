@@ -6,7 +6,7 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -144,10 +144,8 @@ def quantize(
     paths = Paths.find()
     config = load_config(paths.config)
     model = find_here(ref, paths=paths, config=config)
-    if compare and is_encoder(read_header(model.path)):
-        raise UsageError(
-            f"{model.path.name} is an encoder and makes no text to compare: leave out --compare and --text"
-        )
+    if compare:
+        _check_speaks(model)
     from lmlab.lab import quantizing
 
     target = expanded(output).absolute() if output is not None else None
@@ -172,9 +170,21 @@ def quantize(
     elif cost is not None:
         _show_cost(stdout, cost)
     if job.stopped:
-        some = cost is not None and cost.divergence is not None
-        report.write_line("lmlab: stopped" + (": these are the figures so far" if some else "; nothing was compared"))
-        raise typer.Exit(report.INTERRUPTED)
+        _stop(cost)
+
+
+def _check_speaks(model: ModelFile) -> None:
+    """Raise UsageError for a model that cannot be compared, before anything is written."""
+    if is_encoder(read_header(model.path)):
+        raise UsageError(
+            f"{model.path.name} is an encoder and makes no text to compare: leave out --compare and --text"
+        )
+
+
+def _stop(cost: QuantizedCost | None) -> NoReturn:
+    some = cost is not None and cost.divergence is not None
+    report.write_line("lmlab: stopped" + (": these are the figures so far" if some else "; nothing was compared"))
+    raise typer.Exit(report.INTERRUPTED)
 
 
 def _text(file: str | None, compare: bool | None) -> tuple[str, str] | None:

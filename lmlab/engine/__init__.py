@@ -1,8 +1,8 @@
 """Tokens in, events out. The engine never sees text, files or a screen."""
 
 from lmlab.engine.drafting import Drafting
-from lmlab.engine.engine import Engine, reuse_policy
-from lmlab.engine.kv_memory import KEPT_PREFIXES
+from lmlab.engine.engine import Engine
+from lmlab.engine.kv_memory import KEPT_PREFIXES, reuse_policy
 from lmlab.engine.request import (
     Admitted,
     Changed,

@@ -14,7 +14,7 @@ from itertools import islice
 from lmlab.engine.drafting import Drafting
 from lmlab.engine.drawing import Drawing
 from lmlab.engine.filling import Filling
-from lmlab.engine.kv_memory import WORTH_SHARING, KvMemory
+from lmlab.engine.kv_memory import WORTH_SHARING, KvMemory, reuse_policy
 from lmlab.engine.prefix_cache import ReusePolicy
 from lmlab.engine.request import (
     Admitted,
@@ -38,13 +38,6 @@ from lmlab.sampling import SamplingParams
 
 LOOKAHEAD = 32
 """Waiting candidates looked at in one step: those that wait for a prefix do not hold up the ones behind them."""
-
-
-def reuse_policy(model: Model) -> ReusePolicy:
-    """Return how prefixes of this model's memory may be reused."""
-    if model.recurrent:
-        return "recurrent"
-    return "sliding-window" if model.sliding_window else "full"
 
 
 class Engine:
@@ -76,7 +69,7 @@ class Engine:
             context, self._policy, sliding_window=model.sliding_window, reuse=reuse and not deterministic
         )
         # A recurrent state cannot be cut back to before a wrong guess.
-        self._filling = None if drafting or deterministic or self._policy == "recurrent" else Filling()
+        self._filling = None if drafting or self._policy == "recurrent" else Filling()
         self._drawing = Drawing(model, context)
         self._saving = Saving(context, self._policy)
         self._mailbox = Mailbox()
@@ -134,9 +127,8 @@ class Engine:
             if status is DecodeStatus.DONE:
                 now = self._clock()
                 self._pace.record(plan, now - begin)
-                for learner in (self._drafting, self._filling):
-                    if learner is not None:
-                        learner.record(plan, now - begin)
+                for learner in [one for one in (self._drafting, self._filling) if one is not None]:
+                    learner.record(plan, now - begin)
                 self._advance(plan, rows, now, events)
             elif status is DecodeStatus.INTERRUPTED:
                 self._restore(plan)

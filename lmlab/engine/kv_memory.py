@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from lmlab.engine.prefix_cache import PrefixCache, ReusePolicy, common_prefix
 from lmlab.engine.request import Running, Scales
-from lmlab.llama import Context
+from lmlab.llama import Context, Model
 
 KEPT_PREFIXES = {"full": 64, "sliding-window": 64, "recurrent": 4}
 """Sequence ids for idle prefixes. They cost KV cells, given up when needed; a recurrent one costs a state of its own."""
@@ -19,6 +19,13 @@ WORTH_SHARING = 16
 
 GROWTH = 32
 """Cells kept free for each running candidate when another is admitted, so that it is not set back at once."""
+
+
+def reuse_policy(model: Model) -> ReusePolicy:
+    """Return how prefixes of this model's memory may be reused."""
+    if model.recurrent:
+        return "recurrent"
+    return "sliding-window" if model.sliding_window else "full"
 
 
 class KvMemory:

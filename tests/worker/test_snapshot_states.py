@@ -12,7 +12,7 @@ import tiny_models
 from loaded_models import OpenContext, load_model, opened_contexts
 from snapshot_drive import KEY
 
-from lmlab.engine.engine import reuse_policy
+from lmlab.engine import reuse_policy
 from lmlab.llama import Context, DecodeStatus, Model
 from lmlab.worker.snapshots import SnapshotStore
 
